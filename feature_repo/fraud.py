@@ -1,0 +1,113 @@
+"""Features of the fraud model. This is the only place where they are declared."""
+
+from datetime import timedelta
+
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, KafkaSource, RequestSource
+from feast.aggregation import Aggregation
+from feast.data_format import JsonFormat
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.stream_feature_view import StreamFeatureView
+from feast.types import Float64, Int64, UnixTimestamp
+from feast.value_type import ValueType
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+WINDOWS = {"1d": (1 * DAY, HOUR), "7d": (7 * DAY, DAY), "30d": (30 * DAY, DAY)}
+CENTS = {"scale": "0.01"}
+
+customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING, owner="fraud")
+terminal = Entity(name="terminal", join_keys=["terminal_id"], value_type=ValueType.STRING, owner="fraud")
+
+transactions = KafkaSource(
+    name="transaction.received",
+    topic="transaction.received",
+    timestamp_field="event_ts",
+    message_format=JsonFormat(schema_json="amount_minor long, event_ts timestamp"),
+    batch_source=FileSource(path="transactions.parquet", timestamp_field="event_ts"),
+    description="Card payments as they arrive.",
+    owner="payments",
+)
+labels = KafkaSource(
+    name="label.observed",
+    topic="label.observed",
+    timestamp_field="known_ts",
+    message_format=JsonFormat(schema_json="label double, known_ts timestamp"),
+    batch_source=FileSource(path="labels.parquet", timestamp_field="known_ts"),
+    description="The truth about earlier transactions, when it became known.",
+    owner="fraud",
+)
+request = RequestSource(
+    name="transaction",
+    schema=[Field(name="amount_minor", dtype=Int64), Field(name="event_ts", dtype=UnixTimestamp)],
+)
+
+
+@on_demand_feature_view(
+    sources=[request],
+    schema=[Field(name=name, dtype=Float64) for name in ("amount", "is_weekend", "is_night")],
+    mode="python",
+    owner="fraud",
+    description="What the transaction says of itself: major units; Saturday or Sunday; 0:00 to 6:59, UTC.",
+)
+def transaction_request(inputs):
+    """The same meaning as plinth_features.request, one request at a time."""
+    when = inputs["event_ts"]
+    return {
+        "amount": [amount / 100 for amount in inputs["amount_minor"]],
+        "is_weekend": [float(t.weekday() >= 5) for t in when],
+        "is_night": [float(t.hour <= 6) for t in when],
+    }
+
+
+def count_and_mean(count: str, mean: str, column: str) -> list[Aggregation]:
+    """Number of events and mean of a column, over every window."""
+    return [
+        Aggregation(
+            column=column, function=function, time_window=window, slide_interval=hop, name=f"{name}_{label}"
+        )
+        for label, (window, hop) in WINDOWS.items()
+        for function, name in (("count", count), ("mean", mean))
+    ]
+
+
+def fields(aggregations: list[Aggregation], tags: dict[str, dict[str, str]]) -> list[Field]:
+    """An aggregate is a feature only if it is also in the schema; tags by function."""
+    return [Field(name=a.name, dtype=Float64, tags=tags.get(a.function, {})) for a in aggregations]
+
+
+spending = count_and_mean("customer_tx_count", "customer_amount_mean", "amount_minor")
+customer_transactions = StreamFeatureView(
+    name="customer_transactions",
+    entities=[customer],
+    source=transactions,
+    timestamp_field="event_ts",
+    ttl=60 * DAY,
+    online=False,
+    aggregations=spending,
+    schema=[Field(name="amount_minor", dtype=Int64), *fields(spending, {"mean": CENTS})],
+    tags={"recent": "16"},
+    description="How often and how much a card holder pays, the current transaction included.",
+    owner="fraud",
+)
+
+risk = count_and_mean("terminal_label_count", "terminal_fraud_share", "label")
+terminal_labels = StreamFeatureView(
+    name="terminal_labels",
+    entities=[terminal],
+    source=labels,
+    timestamp_field="known_ts",
+    ttl=60 * DAY,
+    online=False,
+    aggregations=risk,
+    schema=[Field(name="label", dtype=Float64), *fields(risk, {})],
+    tags={"recent": "16"},
+    description="Transactions of a terminal that became known as genuine or fraud, and the share of fraud.",
+    owner="fraud",
+)
+
+views: list[FeatureView] = [transaction_request, customer_transactions, terminal_labels]
+fraud = FeatureService(
+    name="fraud",
+    features=views,
+    owner="fraud",
+    description="Input of the fraud model, in this order.",
+)

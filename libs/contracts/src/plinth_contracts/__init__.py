@@ -1,0 +1,1 @@
+"""Topics, event types and codecs: the only thing that two services share."""

@@ -1,0 +1,151 @@
+"""Event types. A consumer may declare a smaller struct of its own: unknown fields are ignored.
+
+Ids are strings of 1 to 64 visible characters, money is integer minor units (cents), every time is
+UTC with a zone. `event_ts` says when a thing happened, `known_ts` when the platform knew of it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Id = Annotated[str, Meta(pattern=r"^[!-~]{1,64}$", description="1 to 64 visible ASCII characters")]
+Utc = Annotated[datetime, Meta(tz=True)]
+Money = Annotated[int, Meta(ge=0, le=10**12, description="minor units, e.g. cents")]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Base of all event types."""
+
+
+class Outcome(StrEnum):
+    """What a decision does, from mildest to strictest."""
+
+    APPROVE = "approve"
+    MONITOR = "monitor"
+    STEP_UP = "step_up"
+    BLOCK = "block"
+
+
+class LabelSource(StrEnum):
+    """Who says that a prediction was right or wrong."""
+
+    CHARGEBACK = "chargeback"
+    ANALYST = "analyst"
+    CUSTOMER = "customer"
+    SILENCE = "silence"
+
+
+class TransactionReceived(Event, frozen=True, kw_only=True):
+    """A card payment at a terminal, before it is decided."""
+
+    transaction_id: Id
+    customer_id: Id
+    terminal_id: Id
+    amount_minor: Money
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "EUR"
+    event_ts: Utc
+
+
+class PredictionLogged(Event, frozen=True, kw_only=True):
+    """One answer of one model: what it saw, what it said, which version of it.
+
+    `request_id` is the caller's name for the request (the transaction id in fraud), `entity_id` whom it is
+    about (the card holder in fraud). `features` are the values the model was given, in its order.
+    """
+
+    prediction_id: Id
+    request_id: Id
+    entity_id: Id
+    event_ts: Utc
+    known_ts: Utc
+    model_name: str
+    model_version: str
+    model_digest: str
+    feature_fingerprint: str
+    features: dict[str, float]
+    variant: str = "champion"
+    propensity: Share = 1.0
+    score: float
+    decision: str
+    latency_ms: Annotated[float, Meta(ge=0.0)]
+    degraded: tuple[str, ...] = ()
+
+
+class DecisionMade(Event, frozen=True, kw_only=True):
+    """What was decided about a transaction. `decision_id` is the id of the prediction behind it."""
+
+    decision_id: Id
+    transaction_id: Id
+    customer_id: Id
+    terminal_id: Id
+    amount_minor: Money
+    event_ts: Utc
+    outcome: Outcome
+    score: Share
+    degraded: tuple[str, ...] = ()
+
+
+class LabelObserved(Event, frozen=True, kw_only=True):
+    """The truth about an earlier prediction, late and revisable.
+
+    It points to a prediction by `prediction_id`, or by `request_id` and `entity_id`. `entities` names every
+    entity whose features learn from it, by kind, e.g. {"terminal": "t-7"}. A revision carries the label that
+    it replaces in `previous_label`, so that a sum over labels can be corrected without looking back.
+    """
+
+    label_id: Id
+    request_id: Id
+    entity_id: Id
+    prediction_id: Id | None = None
+    entities: dict[str, Id]
+    event_ts: Utc
+    known_ts: Utc
+    label: float
+    previous_label: float | None = None
+    source: LabelSource = LabelSource.CHARGEBACK
+
+
+class AlertRaised(Event, frozen=True, kw_only=True):
+    """Something that a person should look at."""
+
+    alert_id: Id
+    kind: str
+    severity: Annotated[str, Meta(pattern=r"^(info|warning|critical)$")]
+    entity_id: Id
+    summary: str
+    event_ts: Utc
+    prediction_id: Id | None = None
+
+
+class FeatureUpdate(Event, frozen=True, kw_only=True):
+    """An event on its way to the writer of a feature row, re-keyed from its source topic.
+
+    `source_partition` and `source_offset` are those of the source: the row remembers the highest offset
+    applied per partition and skips what comes again. `event_id` is a hash of the event's own id, by which the
+    row skips an event that a producer sent twice.
+    """
+
+    view: str
+    entity: Id
+    event_id: int
+    ts_ms: int
+    weight: int
+    values: tuple[int, ...]
+    source_partition: Annotated[int, Meta(ge=0)]
+    source_offset: Annotated[int, Meta(ge=0)]
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    "transaction.received": TransactionReceived,
+    "prediction.logged": PredictionLogged,
+    "decision.made": DecisionMade,
+    "label.observed": LabelObserved,
+    "alert.raised": AlertRaised,
+    "feature.update": FeatureUpdate,
+}
+"""Topic name, which is also the CloudEvents type, to the struct of its value."""

@@ -1,0 +1,43 @@
+"""Topics as data: one YAML each in `topics/`, read by whoever creates, documents or checks them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(pattern=r"^[a-z]+(\.[a-z]+)+$")]
+
+
+class TopicSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One topic. `key` names the field whose value is the message key; order is kept per key."""
+
+    name: Name
+    description: str
+    key: str
+    partitions: Annotated[int, Meta(ge=1, le=256)]
+    retention_hours: Annotated[int, Meta(ge=-1)]
+    cleanup_policy: Literal["delete", "compact"] = "delete"
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    owner: str
+
+    @property
+    def dead_letters(self) -> str:
+        """Topic for messages of this topic that could not be processed (one partition)."""
+        return f"{self.name}.dlq"
+
+
+def load() -> list[TopicSpec]:
+    """All topics, by name. A file that does not fit the schema raises msgspec.ValidationError."""
+    folder = files("plinth_contracts") / "topics"
+    texts = sorted((p.name, p.read_text()) for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return [msgspec.convert(yaml.safe_load(text), TopicSpec) for _, text in texts]
+
+
+def by_name() -> dict[str, TopicSpec]:
+    """All topics as a mapping from their names."""
+    return {spec.name: spec for spec in load()}

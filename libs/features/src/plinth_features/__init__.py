@@ -1,0 +1,1 @@
+"""Feature semantics: what a feature means, and its online, offline and in-memory executions."""

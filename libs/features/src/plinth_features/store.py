@@ -1,0 +1,151 @@
+"""Rows in Redis: one round trip to read any number of them, compare-and-set to write them.
+
+A key carries the schema hash, so rows of an older definition are never misread: a changed view starts with
+no rows and is rebuilt from the log. A write names the version that it read; if somebody else wrote the row
+meanwhile it is refused, and the writer reads again. Rows stand with the markers of the log partitions they
+were built from: a store that lost its rows has lost the markers too, and takes no row until they are put
+again. Redis errors pass through as `redis.RedisError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import redis
+
+from plinth_features.rows import Layout, Rows
+
+_STANDS = b"1"
+
+# KEYS: rows, then markers. ARGV: number of rows, time to live in seconds, (old version, new row) per row.
+# Returns the positions of the rows that somebody else wrote in between, or false when a marker is gone.
+_COMPARE_AND_SET = """
+local n = tonumber(ARGV[1])
+for i = n + 1, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return false end
+end
+local lost = {}
+for i = 1, n do
+  if redis.call('GETRANGE', KEYS[i], 0, 7) == ARGV[2 * i + 1] then
+    redis.call('SET', KEYS[i], ARGV[2 * i + 2], 'EX', ARGV[2])
+  else
+    lost[#lost + 1] = i - 1
+  end
+end
+return lost
+"""
+
+
+class StateLost(Exception):
+    """A marker is gone, and with it rows: they must be rebuilt from the log. Nothing was written."""
+
+
+class RowStore(Protocol):
+    """Where rows of one view are kept."""
+
+    def read(self, entities: Sequence[str]) -> Rows:
+        """Rows in the order of `entities`; an entity that nothing is known of has an empty row, version 0."""
+        ...
+
+    def write(self, entities: Sequence[str], rows: Rows, markers: Sequence[bytes] = ()) -> list[int]:
+        """Store rows whose version is still the stored one; positions of those that were refused.
+
+        Raises StateLost, having written nothing, when one of `markers` does not stand.
+        """
+        ...
+
+    def put_markers(self, markers: Sequence[bytes]) -> None:
+        """Let these markers stand."""
+        ...
+
+
+def keys(layout: Layout, entities: Iterable[str]) -> list[bytes]:
+    """Redis keys of the rows of these entities."""
+    prefix = b"fs:%s:%x:" % (layout.view.name.encode(), int(layout.hash))
+    return [prefix + entity.encode() for entity in entities]
+
+
+def decode(layout: Layout, values: Sequence[bytes | None]) -> Rows:
+    """Rows from what Redis returned; None becomes an empty row."""
+    blank = layout.empty(1).tobytes()
+    joined = b"".join([blank if value is None else value for value in values])
+    return np.frombuffer(bytearray(joined), dtype=layout.dtype)
+
+
+class RedisRows:
+    """Rows of one view in Redis."""
+
+    def __init__(self, client: redis.Redis, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+        self._set = client.register_script(_COMPARE_AND_SET)
+
+    def read(self, entities: Sequence[str]) -> Rows:
+        """See RowStore.read; one MGET."""
+        if not entities:
+            return self._layout.empty(0)
+        return decode(self._layout, cast(list[bytes | None], self._client.mget(keys(self._layout, entities))))
+
+    def write(self, entities: Sequence[str], rows: Rows, markers: Sequence[bytes] = ()) -> list[int]:
+        """See RowStore.write; one script call. The stored version is the given one plus 1."""
+        if not entities:
+            return []
+        expected = rows["version"].astype("<u8")
+        new = rows.copy()
+        new["version"] += 1
+        arguments: list[Any] = [len(entities), self._layout.view.ttl_s]
+        for was, row in zip(expected, new, strict=True):
+            arguments += [was.tobytes() if was else b"", row.tobytes()]
+        lost = self._set(keys=[*keys(self._layout, entities), *markers], args=arguments)
+        if lost is None:
+            raise StateLost
+        return cast(list[int], lost)
+
+    def put_markers(self, markers: Sequence[bytes]) -> None:
+        """See RowStore.put_markers."""
+        self._client.mset(dict.fromkeys(markers, _STANDS))
+
+
+class MemoryRows:
+    """Rows of one view in a dict; behaves like RedisRows, for tests and single processes."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._rows: dict[bytes, bytes] = {}
+        self._markers: set[bytes] = set()
+
+    def read(self, entities: Sequence[str]) -> Rows:
+        """See RowStore.read."""
+        return decode(self._layout, [self._rows.get(key) for key in keys(self._layout, entities)])
+
+    def write(self, entities: Sequence[str], rows: Rows, markers: Sequence[bytes] = ()) -> list[int]:
+        """See RowStore.write."""
+        if not self._markers.issuperset(markers):
+            raise StateLost
+        lost = []
+        for i, key in enumerate(keys(self._layout, entities)):
+            stored = self._rows.get(key)
+            version = int.from_bytes(stored[:8], "little") if stored else 0
+            if version != rows["version"][i]:
+                lost.append(i)
+                continue
+            row = rows[i : i + 1].copy()
+            row["version"] += 1
+            self._rows[key] = row.tobytes()
+        return lost
+
+    def put_markers(self, markers: Sequence[bytes]) -> None:
+        """See RowStore.put_markers."""
+        self._markers.update(markers)
+
+    def clear(self) -> None:
+        """Forget everything, as an emptied Redis does."""
+        self._rows.clear()
+        self._markers.clear()
+
+
+def marker(layout: Layout, topic: str, partition: int) -> bytes:
+    """Key that stands as long as the rows of a view that this partition feeds; gone means rebuild."""
+    return b"fs:%s:%x/%s/%d" % (layout.view.name.encode(), int(layout.hash), topic.encode(), partition)
