@@ -1,0 +1,99 @@
+"""Dead letters: what they look like, the way back, and how many are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from plinth_kit.kafka.message import Headers, Message, Outgoing
+
+SUFFIX = ".dlq"
+PREFIX = "plinth_dlq_"
+TOPIC, PARTITION, OFFSET, REASON = (PREFIX + name for name in ("topic", "partition", "offset", "reason"))
+
+
+class TooManyInvalid(Exception):
+    """So many messages are invalid that the reader is likely at fault; nothing of the batch is committed."""
+
+
+def dead_letter(message: Message, reason: str) -> Outgoing:
+    """The message with its original key, bytes and headers for `<topic>.dlq`, and where and why it failed."""
+    origin: Headers = (
+        (TOPIC, message.topic.encode()),
+        (PARTITION, str(message.partition).encode()),
+        (OFFSET, str(message.offset).encode()),
+        (REASON, reason.encode()),
+    )
+    return Outgoing(message.topic + SUFFIX, message.key, message.value, message.headers + origin)
+
+
+def replayed(message: Message) -> Outgoing:
+    """The inverse of dead_letter: the message as it was, to its original topic.
+
+    ValueError for a message that is not a dead letter.
+    """
+    topic = next((value.decode() for name, value in reversed(message.headers) if name == TOPIC), None)
+    if topic is None:
+        raise ValueError(f"{message.topic}/{message.partition}@{message.offset} has no header {TOPIC}")
+    headers = tuple(header for header in message.headers if not header[0].startswith(PREFIX))
+    return Outgoing(topic, message.key, message.value, headers)
+
+
+class Count(NamedTuple):
+    """Messages, and how many of them were invalid."""
+
+    messages: int = 0
+    invalid: int = 0
+
+
+_NONE = Count()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The latest half window, the one before it, and the length of the current run of invalid messages."""
+
+    current: Count = _NONE
+    previous: Count = _NONE
+    consecutive: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterLimit:
+    """Bounds how much goes to the dead letter topic, so that a broken deploy does not drain a topic into it.
+
+    max_share: invalid share of about the last `window` messages, in [0, 1]. Until so many were seen the
+    share is still of `window`, so that one bad message at the start stops nothing.
+    max_consecutive: invalid messages in a row, in the order of consumption.
+    """
+
+    max_share: float = 0.1
+    max_consecutive: int = 100
+    window: int = 2_000
+
+    def count(self, tally: Tally, messages: int, invalid: Sequence[int]) -> Tally:
+        """The tally after a batch of `messages`, of which those at the ascending positions `invalid` failed.
+
+        Raises TooManyInvalid when a bound is exceeded.
+        """
+        longest, consecutive = _runs(messages, invalid, tally.consecutive)
+        if longest > self.max_consecutive:
+            raise TooManyInvalid(f"{longest} invalid messages in a row (limit {self.max_consecutive})")
+        current = Count(tally.current.messages + messages, tally.current.invalid + len(invalid))
+        seen = current.messages + tally.previous.messages
+        failed = current.invalid + tally.previous.invalid
+        if invalid and failed > self.max_share * max(seen, self.window):
+            raise TooManyInvalid(f"{failed} of the last {seen} messages invalid (limit {self.max_share:.0%})")
+        if 2 * current.messages >= self.window:
+            return Tally(_NONE, current, consecutive)
+        return Tally(current, tally.previous, consecutive)
+
+
+def _runs(messages: int, invalid: Sequence[int], before: int) -> tuple[int, int]:
+    """Longest run of invalid messages and the run that is open at the end; `before` joins the first."""
+    longest, run, expected = 0, before, 0  # expected: where the open run goes on
+    for position in invalid:
+        run = run + 1 if position == expected else 1
+        longest, expected = max(longest, run), position + 1
+    return longest, run if expected == messages else 0

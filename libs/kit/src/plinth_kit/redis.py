@@ -1,0 +1,48 @@
+"""Redis: one way to connect, with bounded waiting."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from plinth_kit.health import Check
+
+TIMEOUT_SECONDS = 0.25
+
+
+def connect(url: str, *, timeout: float = TIMEOUT_SECONDS) -> redis.Redis:
+    """A synchronous client; values are bytes, parsed by hiredis. It connects at the first command.
+
+    Failure: a command raises redis.ConnectionError (nobody listens, connection lost) or
+    redis.TimeoutError (no answer within `timeout` seconds), both subclasses of redis.RedisError, and
+    nothing is tried again here: a scorer degrades at once, a consumer keeps its batch and asks again.
+    After a timeout the outcome of a write is unknown, so writes must be idempotent. The next command
+    opens a new connection, so the client need not be made anew when Redis is back. A connection idle
+    for 30 s is pinged before use. `timeout` bounds each wait, not the sum of several commands. The
+    client may be shared by threads, a pipeline may not.
+    """
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        decode_responses=False,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        health_check_interval=30,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def check(client: redis.Redis) -> Check:
+    """A readiness check: PING."""
+
+    def ping() -> str | None:
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            return "no connection"
+        except redis.RedisError as error:
+            return type(error).__name__
+        return None
+
+    return ping

@@ -1,0 +1,108 @@
+"""Running an application: uvicorn on uvloop with httptools, in the main thread or beside a worker's loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import cast
+
+import uvicorn
+
+from plinth_kit.asgi import ASGIApp
+from plinth_kit.settings import Settings
+
+DRAIN_SECONDS = 25
+"""Time for open requests at a stop; below the 30 s after which Kubernetes kills."""
+
+_BACKLOG = 2048
+
+
+def serve(app: ASGIApp, settings: Settings, *, on_stop: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is open, call `on_stop` and return.
+
+    A port in use ends the process with one line on stderr and exit code 1.
+    """
+    listener = listen(settings.host, settings.port)
+    server = uvicorn.Server(_config(app))
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn puts these back and raises the signal once more when it has drained; they make that harmless.
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        listener.close()
+        if on_stop is not None:
+            on_stop()
+
+
+class ServerThread:
+    """An application served in a thread."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+        self._listener = listen(host, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._server = uvicorn.Server(_config(app))
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._listener]}, name="http", daemon=True
+        )
+
+    def start(self, timeout: float = 10.0) -> None:
+        """Start and wait until requests are answered; RuntimeError after `timeout` seconds."""
+        self._thread.start()
+        deadline = time.monotonic() + timeout
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                self.stop()
+                raise RuntimeError("the HTTP server did not start")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Answer what is open and end the thread. May be called twice."""
+        self._server.should_exit = True
+        self._thread.join(DRAIN_SECONDS + 5)
+        self._listener.close()
+
+
+def serve_in_thread(app: ASGIApp, host: str, port: int) -> ServerThread:
+    """Serve in a thread, for workers that expose health and metrics beside their loop; `.stop()` ends it.
+
+    Port 0 lets the system choose; the handle's `port` says which. A port in use ends the process as
+    in `serve`.
+    """
+    thread = ServerThread(app, host, port)
+    thread.start()
+    return thread
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; SystemExit with one line where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise SystemExit(f"cannot listen on {host}:{port}: {reason} (PLINTH_HOST, PLINTH_PORT)") from None
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast("uvicorn._types.ASGIApplication", app),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        backlog=_BACKLOG,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )

@@ -1,0 +1,3 @@
+"""Fixtures shared by all tests; each group in a module of its own."""
+
+pytest_plugins = ["fixtures_kafka"]

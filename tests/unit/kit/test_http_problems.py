@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from plinth_kit import problems, tracing
+from plinth_kit.problems import FieldError, Problem, from_validation_error, problem_response
+
+
+class Transaction(msgspec.Struct):
+    amount_minor: int
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    transactions: list[Transaction]
+    labels: dict[str, int] = {}
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        (
+            b'{"transactions":[{"amount_minor":1},{"amount_minor":"a"}]}',
+            "transactions[1].amount_minor",
+            "Expected `int`, got `str`",
+        ),
+        (b'{"transactions":[{}]}', "transactions[0].amount_minor", "required field is missing"),
+        (b"{}", "transactions", "required field is missing"),
+        (b'{"transactions":[],"x":1}', "x", "unknown field"),
+        (b'{"transactions":3}', "transactions", "Expected `array`, got `int`"),
+        (b'{"transactions":[],"labels":{"a":"b"}}', "labels[...]", "Expected `int`, got `str`"),
+        (b"[]", "$", "Expected `object`, got `array`"),
+    ],
+)
+def test_a_validation_error_names_the_field(body: bytes, field: str, message: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(body, type=Batch)
+
+    problem = from_validation_error(caught.value)
+
+    assert problem.status == 422
+    assert problem.errors == (FieldError(field, message),)
+
+
+def test_a_bad_key_of_a_map_names_the_map() -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(b'{"m":{"a":1}}', type=dict[str, dict[int, int]])
+
+    assert from_validation_error(caught.value).errors[0].field == "[...]"
+
+
+def test_a_body_that_is_not_json_is_a_400() -> None:
+    with pytest.raises(Problem) as caught:
+        problems.decode(msgspec.json.Decoder(Batch).decode, b'{"transactions":')
+
+    assert caught.value.status == 400
+
+
+def test_decode_passes_a_good_body() -> None:
+    assert problems.decode(msgspec.json.Decoder(Batch).decode, b'{"transactions":[]}') == Batch([])
+
+
+def test_the_answer_is_a_problem_document_with_the_trace() -> None:
+    token = tracing.current.set(tracing.TraceContext("a" * 32, "b" * 16))
+    try:
+        response = problem_response(
+            Problem(409, "Version changed", "read it again", [FieldError("etag", "old")]), instance="/v1/x"
+        )
+    finally:
+        tracing.current.reset(token)
+
+    assert (response.status, response.content_type) == (409, "application/problem+json")
+    assert json.loads(response.body) == {
+        "type": "about:blank",
+        "title": "Version changed",
+        "status": 409,
+        "detail": "read it again",
+        "instance": "/v1/x",
+        "errors": [{"field": "etag", "message": "old"}],
+        "trace_id": "a" * 32,
+    }
+
+
+def test_what_is_empty_is_left_out_and_the_title_defaults_to_the_phrase() -> None:
+    assert json.loads(problem_response(Problem(404)).body) == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+    }
+
+
+def test_problems_import_no_web_framework() -> None:
+    code = "import sys, plinth_kit.problems; print({'fastapi', 'starlette', 'uvicorn'} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"

