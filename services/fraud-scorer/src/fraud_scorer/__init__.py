@@ -1,0 +1,1 @@
+"""Fraud scorer: decides card transactions over HTTP and Kafka."""

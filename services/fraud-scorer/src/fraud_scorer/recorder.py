@@ -1,0 +1,81 @@
+"""Kafka edge of the ledger: writes decisions and labels to SQL, and counts how decisions turned out.
+
+Idempotent by decision id and by label id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter
+from sqlalchemy.exc import OperationalError
+
+from fraud_scorer.ledger import Judged, Ledger
+from plinth_contracts import codec
+from plinth_contracts.events import DecisionMade, LabelObserved
+from plinth_kit.kafka.message import Handled, Invalid, Message, Unavailable
+
+DECISIONS, LABELS = codec.topic_of(DecisionMade), codec.topic_of(LabelObserved)
+_decode_decision = codec.decoder(DecisionMade)
+_decode_label = codec.decoder(LabelObserved)
+
+
+class RecorderMetrics:
+    """How decisions turned out, as labels mature."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._labels = Counter(
+            "plinth_fraud_labels_total",
+            "First labels of transactions, by the outcome that was decided (none: not decided here).",
+            ["outcome", "fraud"],
+            registry=registry,
+        )
+        self._amount = Counter(
+            "plinth_fraud_labelled_amount_minor_total",
+            "Amount of those transactions in minor units.",
+            ["outcome", "fraud"],
+            registry=registry,
+        )
+
+    def judged(self, labels: Sequence[Judged]) -> None:
+        """Count new labels."""
+        for label in labels:
+            names = (label.outcome or "none", "true" if label.label >= 0.5 else "false")
+            self._labels.labels(*names).inc()
+            self._amount.labels(*names).inc(label.amount_minor or 0)
+
+
+class RecordHandler:
+    """Handler of `decision.made` and `label.observed`."""
+
+    topics = (DECISIONS, LABELS)
+
+    def __init__(self, ledger: Ledger, metrics: RecorderMetrics) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._migrated = False
+
+    def __call__(self, batch: Sequence[Message]) -> Handled:
+        """See Handler. Raises Unavailable("postgres") while the database is away."""
+        decisions: list[DecisionMade] = []
+        labels: list[LabelObserved] = []
+        invalid: list[Invalid] = []
+        for message in batch:
+            try:
+                if message.topic == DECISIONS:
+                    decisions.append(_decode_decision(message.value))
+                else:
+                    labels.append(_decode_label(message.value))
+            except msgspec.DecodeError as error:
+                invalid.append(Invalid(message, str(error)))
+        try:
+            if not self._migrated:
+                self._ledger.migrate()
+                self._migrated = True
+            self._ledger.record_decisions(decisions)
+            judged = self._ledger.record_labels(labels)
+        except OperationalError as error:
+            raise Unavailable("postgres") from error
+        self._metrics.judged(judged)
+        return Handled((), invalid)
