@@ -42,6 +42,7 @@ def configure(service: str, level: str, stream: TextIO | None = None) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per request drowns everything else
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers = []

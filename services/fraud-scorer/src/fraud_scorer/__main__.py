@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -85,7 +86,11 @@ def main(role: str) -> int:
 
 def record(settings: ScorerSettings, registry: CollectorRegistry, broker: KafkaBroker) -> int:
     """Run the recorder."""
-    handler = RecordHandler(Ledger(settings.postgres_url), RecorderMetrics(registry))
+    ledger = Ledger(settings.postgres_url)
+    health = Health()
+    health.add("postgres", ledger.check)
+    threading.Thread(target=ledger.migrate_when_there, name="migration", daemon=True).start()
+    handler = RecordHandler(ledger, RecorderMetrics(registry))
     runner = Runner(
         broker,
         f"{SERVICE}-recorder",
@@ -94,7 +99,7 @@ def record(settings: ScorerSettings, registry: CollectorRegistry, broker: KafkaB
         batch_size=2000,
         observer=PrometheusObserver(registry),
     )
-    return run_worker(runner, settings, registry=registry)
+    return run_worker(runner, settings, registry=registry, health=health)
 
 
 if __name__ == "__main__":

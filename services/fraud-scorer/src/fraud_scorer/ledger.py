@@ -5,6 +5,7 @@ Rows are inserted once: a repeated decision or label changes nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -101,6 +102,14 @@ class Ledger:
             connection.execute(sql.text("select pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def migrate_when_there(self, every_s: float = 1.0) -> None:
+        """Migrate as soon as the database answers; meant for a thread of its own."""
+        while True:
+            try:
+                return self.migrate()
+            except sql.exc.OperationalError:
+                time.sleep(every_s)
 
     def check(self) -> str | None:
         """Readiness: what is wrong with the database, or None."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from fraud_scorer.ledger import Judged, Ledger
 from plinth_contracts import codec
@@ -54,7 +54,6 @@ class RecordHandler:
     def __init__(self, ledger: Ledger, metrics: RecorderMetrics) -> None:
         self._ledger = ledger
         self._metrics = metrics
-        self._migrated = False
 
     def __call__(self, batch: Sequence[Message]) -> Handled:
         """See Handler. Raises Unavailable("postgres") while the database is away."""
@@ -70,12 +69,9 @@ class RecordHandler:
             except msgspec.DecodeError as error:
                 invalid.append(Invalid(message, str(error)))
         try:
-            if not self._migrated:
-                self._ledger.migrate()
-                self._migrated = True
             self._ledger.record_decisions(decisions)
             judged = self._ledger.record_labels(labels)
-        except OperationalError as error:
+        except (OperationalError, ProgrammingError) as error:  # away, or its schema is not there yet
             raise Unavailable("postgres") from error
         self._metrics.judged(judged)
         return Handled((), invalid)

@@ -1,0 +1,1 @@
+"""Fraud on card transactions: simulated data, training sets, models and their evaluation."""

@@ -1,0 +1,62 @@
+"""What a table of transactions means as events: the transactions, and their labels once these are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events of one topic in the order of its log; event i stems from transaction i.
+
+    id_pattern: the event's id when filled with the transaction's; ts_ms: when it counts; known: how many
+    events were known when transaction i was scored; columns: the integer values that an event carries.
+    """
+
+    id_pattern: str
+    ts_ms: Ints
+    known: Ints
+    columns: Mapping[str, Ints]
+
+
+def by_topic(transactions: pd.DataFrame, label_delay: timedelta) -> dict[str, Events]:
+    """Events by source topic.
+
+    A transaction is known to its own features. Its label, fraud or genuine, becomes known `label_delay`
+    after it, and is seen by transactions from that moment on. Raises ValueError unless the transactions are
+    in order of time and the delay is positive.
+    """
+    if label_delay <= timedelta(0):
+        raise ValueError(f"a label becomes known after its transaction, not after {label_delay}")
+    times = event_ms(transactions)
+    if (np.diff(times) < 0).any():
+        raise ValueError("transactions must be in order of time")
+    label_ms = times + round(label_delay.total_seconds() * 1000)
+    return {
+        "transaction.received": Events(
+            id_pattern="{}",
+            ts_ms=times,
+            known=np.arange(1, len(times) + 1),
+            columns={"amount_minor": transactions["amount_minor"].to_numpy(np.int64)},
+        ),
+        "label.observed": Events(
+            id_pattern="label-{}",
+            ts_ms=label_ms,
+            known=np.searchsorted(label_ms, times, side="right").astype(np.int64),
+            columns={"label": transactions["is_fraud"].to_numpy(np.int64)},
+        ),
+    }
+
+
+def event_ms(transactions: pd.DataFrame) -> Ints:
+    """Event times in milliseconds since 1970."""
+    naive = transactions["event_ts"].dt.tz_convert("UTC").dt.tz_localize(None)
+    return naive.to_numpy("datetime64[ms]").astype(np.int64)

@@ -1,0 +1,167 @@
+"""Send a stream through Kafka and watch, from the outside, what the platform decides about it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plinth_contracts import codec
+from plinth_contracts.events import AlertRaised, DecisionMade
+from plinth_kit.kafka.ports import Broker
+from plinth_pipelines.fraud.stream import Item
+
+CHUNK = 200
+IN_FLIGHT = 1000
+PATIENCE_S = 60.0
+_DECISIONS, _ALERTS = codec.topic_of(DecisionMade), codec.topic_of(AlertRaised)
+_decode = codec.decoder(DecisionMade)
+_decode_alert = codec.decoder(AlertRaised)
+
+
+class Stalled(Exception):
+    """No decision came for a minute although some were owed."""
+
+
+@dataclass
+class Watch:
+    """What has been sent and what came back. `latencies` are seconds from produce to decision consumed."""
+
+    sent: int = 0
+    labels: int = 0
+    alerted: set[str] = field(default_factory=set)
+    stream_ms: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    scores: dict[str, float] = field(default_factory=dict)
+    decision_ids: set[str] = field(default_factory=set)
+    latencies: list[float] = field(default_factory=list)
+    started: float = 0.0
+    first_decision: float | None = None
+    last_decision: float = 0.0
+    repeated: int = 0
+
+    @property
+    def decided(self) -> int:
+        """Transactions of this stream decided so far, each counted once."""
+        return len(self.scores)
+
+    @property
+    def alerts(self) -> int:
+        """Alerts raised by decisions of this stream."""
+        return len(self.alerted & self.decision_ids)
+
+    def percentiles(self, last: int | None = None) -> tuple[float, float]:
+        """p50 and p99 of the latency in milliseconds, of the last so many decisions or of all."""
+        values: NDArray[np.float64] = np.array(self.latencies[-last:] if last else self.latencies)
+        if not len(values):
+            return 0.0, 0.0
+        p50, p99 = np.percentile(values, [50, 99]) * 1000
+        return float(p50), float(p99)
+
+
+def replay(
+    broker: Broker,
+    items: Iterable[Item],
+    *,
+    speed: float = 0.0,
+    in_flight: int = IN_FLIGHT,
+    observe: Callable[[Watch], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Watch:
+    """Send every item and wait until each transaction is decided.
+
+    `speed` is stream seconds per second; 0 is as fast as the platform decides, with at most `in_flight`
+    transactions undecided. `observe` is called a few times a second. Raises Stalled.
+    """
+    watch, lock, finished = Watch(started=time.monotonic()), threading.Lock(), threading.Event()
+    pending: dict[str, float] = {}
+    watcher = threading.Thread(
+        target=_watch, args=(broker, watch, pending, lock, finished), name="watch", daemon=True
+    )
+    watcher.start()
+    producer = broker.producer()
+    first_ms: int | None = None
+    shown = 0.0
+    try:
+        for chunk in _chunks(items, CHUNK):
+            first_ms = chunk[0].ts_ms if first_ms is None else first_ms
+            while not stop():
+                now = time.monotonic()
+                if now - shown > 0.25:
+                    observe(watch)
+                    shown = now
+                _check(watch, pending, now)
+                early = speed and (chunk[0].ts_ms - first_ms) / 1000 / speed - (now - watch.started)
+                if len(pending) < in_flight and early <= 0:
+                    break
+                time.sleep(min(0.05, early) if early > 0 else 0.001)
+            if stop():
+                break
+            sent_at = time.time()
+            with lock:
+                pending.update((item.transaction_id, sent_at) for item in chunk if item.transaction_id)
+            producer.produce([item.outgoing for item in chunk])
+            sent = sum(item.transaction_id is not None for item in chunk)
+            watch.sent += sent
+            watch.labels += len(chunk) - sent
+            watch.stream_ms = chunk[-1].ts_ms
+        producer.flush(PATIENCE_S)
+        while pending and not stop():
+            _check(watch, pending, time.monotonic())
+            observe(watch)
+            time.sleep(0.05)
+    finally:
+        finished.set()
+        watcher.join()
+    observe(watch)
+    return watch
+
+
+def _check(watch: Watch, pending: dict[str, float], now: float) -> None:
+    newest = max(watch.last_decision, watch.started)
+    if pending and now - newest > PATIENCE_S:
+        raise Stalled(
+            f"{len(pending)} transactions are undecided, and no decision came for {PATIENCE_S:.0f} s"
+        )
+
+
+def _watch(
+    broker: Broker, watch: Watch, pending: dict[str, float], lock: threading.Lock, finished: threading.Event
+) -> None:
+    """Consume decisions and alerts; decisions of other streams are none of our business."""
+    consumer = broker.consumer(f"replay-{uuid.uuid4()}", [_DECISIONS, _ALERTS])
+    try:
+        while not finished.is_set():
+            messages = consumer.poll(2000, 0.05)
+            now = time.time()
+            with lock:
+                for message in messages:
+                    if message.topic == _ALERTS:
+                        watch.alerted.add(_decode_alert(message.value).prediction_id or "")
+                        continue
+                    decision = _decode(message.value)
+                    sent_at = pending.pop(decision.transaction_id, None)
+                    if sent_at is None:
+                        watch.repeated += decision.transaction_id in watch.scores
+                        continue
+                    watch.decision_ids.add(decision.decision_id)
+                    watch.scores[decision.transaction_id] = decision.score
+                    watch.outcomes[decision.outcome.value] += 1
+                    watch.latencies.append(now - sent_at)
+                    watch.last_decision = time.monotonic()
+                    watch.first_decision = watch.first_decision or watch.last_decision
+    finally:
+        consumer.close()
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
