@@ -1,0 +1,106 @@
+"""The way back of dead letters: read `<topic>.dlq`, send the original bytes to the original topic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX = "plinth_dlq_"
+GROUP = "plinth-replay-dlq"
+_SEND_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that could not be processed: the original, where it stood, and why it failed.
+
+    `position` is its own offset in the dead letter topic; `partition` is None where the header is missing.
+    """
+
+    position: int
+    topic: str
+    partition: int | None
+    offset: str
+    reason: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def read(position: int, record: Any, topic: str) -> DeadLetter:
+    """A record of `<topic>.dlq` as a dead letter; its own headers are taken off."""
+    about = {name: (value or b"").decode() for name, value in record.headers if name.startswith(PREFIX)}
+    partition = about.get(f"{PREFIX}partition", "")
+    return DeadLetter(
+        position=position,
+        topic=about.get(f"{PREFIX}topic", topic),
+        partition=int(partition) if partition.isdigit() else None,
+        offset=about.get(f"{PREFIX}offset", "?"),
+        reason=about.get(f"{PREFIX}reason", "unknown"),
+        key=record.key,
+        value=record.value,
+        headers=tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX)),
+    )
+
+
+class Replay:
+    """One pass over the dead letters of a topic that were there when it began.
+
+    The consumer group remembers how far earlier passes came. A message is marked after the broker has
+    confirmed its copy: a crash in between sends that one message twice, never loses one.
+    """
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        from kafka import KafkaConsumer, TopicPartition
+
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._source = TopicPartition(f"{topic}.dlq", 0)
+        self._consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUP, enable_auto_commit=False)
+        self._producer: Any = None
+
+    def pending(self, limit: int | None = None) -> Iterator[DeadLetter]:
+        """Dead letters not yet replayed, oldest first, at most `limit`."""
+        source = self._source
+        self._consumer.assign([source])
+        first = self._consumer.beginning_offsets([source])[source]
+        end = self._consumer.end_offsets([source])[source]
+        position = max(self._consumer.committed(source) or 0, first)
+        last = end if limit is None else min(end, position + limit)
+        self._consumer.seek(source, position)
+        while position < last:
+            for record in self._consumer.poll(timeout_ms=1000).get(source, ()):
+                if record.offset >= last:
+                    return
+                yield read(record.offset, record, self._topic)
+            position = self._consumer.position(source)
+
+    def send(self, letter: DeadLetter) -> None:
+        """Send a letter back and mark it as replayed; KafkaError if the broker does not confirm."""
+        from kafka.structs import OffsetAndMetadata
+
+        if self._producer is None:
+            self._producer = self._make_producer()
+        sent = self._producer.send(
+            letter.topic,
+            value=letter.value,
+            key=letter.key,
+            headers=list(letter.headers),
+            partition=letter.partition,
+        )
+        sent.get(timeout=_SEND_TIMEOUT_SECONDS)
+        self._consumer.commit({self._source: OffsetAndMetadata(letter.position + 1, "", -1)})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close(autocommit=False)
+        if self._producer is not None:
+            self._producer.close()
+
+    def _make_producer(self) -> Any:
+        from kafka import KafkaProducer
+
+        return KafkaProducer(bootstrap_servers=self._bootstrap, acks="all", linger_ms=0)

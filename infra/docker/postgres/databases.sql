@@ -1,0 +1,2 @@
+CREATE DATABASE mlflow;
+CREATE DATABASE fraud_scorer;

@@ -1,0 +1,169 @@
+"""The demonstration: history, model, two weeks of live transactions, and what came of it.
+
+`python -m plinth_pipelines.fraud.demo` runs it against a platform that is up; `plinth demo` starts one first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from plinth_features import spec
+from plinth_kit import redis
+from plinth_kit.kafka.confluent import KafkaBroker
+from plinth_kit.settings import load
+from plinth_pipelines import features
+from plinth_pipelines.fraud import backfill, demo_view, protocol, replay, simulate, stream, train
+from plinth_pipelines.settings import PipelineSettings
+
+DELAY = timedelta(days=7)
+START = datetime(2018, 8, 1, tzinfo=UTC)
+DAYS = 14
+READY_TIMEOUT_S = 120.0
+Report = Callable[[float], None]
+
+
+class Plan(NamedTuple):
+    """Days of transactions from START, at stream seconds per second (0: as fast as they are decided)."""
+
+    days: int = DAYS
+    speed: float = 0.0
+
+
+def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: float) -> None:
+    """Run every step and print the summary. `started` is time.monotonic() of the command's start."""
+    with _steps(console) as step:
+        service = _apply_features(settings, step("features: register and compile"))
+        frame = _transactions(settings.state_dir, step("transactions: generate six months"))
+        _train(settings, frame, step("model: train, evaluate, register"))
+        _backfill(settings, service, frame, step("feature rows: backfill history"))
+        _wait_until_ready(settings.scorer_url, step("fraud scorer: load the model"))
+    end = START + timedelta(days=plan.days)
+    items = stream.merged(frame, start=START, end=end, delay=DELAY)
+    total = int(((frame["event_ts"] >= START) & (frame["event_ts"] < end)).sum())
+    broker = KafkaBroker(settings.kafka_bootstrap, "replay")
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        watch = replay.replay(
+            broker,
+            items,
+            speed=plan.speed,
+            observe=lambda seen: live.update(demo_view.table(seen, total, time.monotonic())),
+        )
+    console.print(demo_view.table(watch, total, time.monotonic()))
+    console.print(demo_view.summary(watch, _detection(frame, watch), started))
+
+
+def train_only(settings: PipelineSettings, console: Console) -> None:
+    """Train, evaluate and register a new version, whatever serves now."""
+    service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
+    with _steps(console) as step:
+        frame = _transactions(settings.state_dir, step("transactions: generate six months"))
+        trained = train.run(
+            settings.mlflow_url, frame, service, progress=step("model: train, evaluate, register")
+        )
+    console.print(demo_view.trained(trained))
+
+
+def _apply_features(settings: PipelineSettings, report: Report) -> spec.FeatureService:
+    """Register the declarations; the services read the compiled form that is committed beside them."""
+    services = {
+        service.name: service for service in features.apply(settings.feature_repo, settings.state_dir)
+    }
+    report(0.9)
+    served = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
+    if served != services["fraud"]:
+        raise RuntimeError("feature_repo/compiled is out of date: run python -m plinth_pipelines.features")
+    report(1.0)
+    return served
+
+
+def _transactions(state: Path, report: Report) -> pd.DataFrame:
+    """The six simulated months, generated once and kept in the cache."""
+    path = state / "cache" / "fraud-transactions.parquet"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        simulate.simulate(progress=lambda share: report(0.95 * share)).to_parquet(partial)
+        partial.rename(path)
+    frame = pd.read_parquet(path)
+    report(1.0)
+    return frame
+
+
+def _train(settings: PipelineSettings, frame: pd.DataFrame, report: Report) -> None:
+    service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
+    if not train.is_served(settings.mlflow_url, service):
+        train.run(settings.mlflow_url, frame, service, progress=report)
+    report(1.0)
+
+
+def _backfill(
+    settings: PipelineSettings, service: spec.FeatureService, frame: pd.DataFrame, report: Report
+) -> None:
+    client = redis.connect(settings.redis_url, timeout=10.0)
+    backfill.write(client, backfill.rows_at(service, frame, label_delay=DELAY, until=START), progress=report)
+    report(1.0)
+
+
+def _wait_until_ready(url: str, report: Report) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    answer = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            response = httpx.get(f"{url}/readyz", timeout=5)
+            if response.status_code == httpx.codes.OK:
+                return report(1.0)
+            answer = response.text
+        except httpx.TransportError as error:
+            answer = str(error)
+        time.sleep(0.2)
+    raise RuntimeError(f"the fraud scorer at {url} is not ready after {READY_TIMEOUT_S:.0f} s: {answer}")
+
+
+def _detection(frame: pd.DataFrame, watch: replay.Watch) -> protocol.Evaluation | None:
+    """The published protocol on the scores seen in Kafka; None unless the test days were replayed."""
+    test = protocol.split(protocol.Protocol(), frame).test
+    rows = frame[test]
+    scores = rows["transaction_id"].astype(str).map(watch.scores)
+    if scores.isna().any():
+        return None
+    return protocol.evaluate(
+        scores.to_numpy(dtype=np.float64),
+        rows["is_fraud"].to_numpy(dtype=np.int64),
+        rows["customer_id"].to_numpy(dtype=np.int64),
+        protocol.days(rows["event_ts"]),
+    )
+
+
+@contextmanager
+def _steps(console: Console) -> Iterator[Callable[[str], Report]]:
+    """A progress bar per step; a step's function takes the share that is done."""
+    columns = (TextColumn("{task.description:<38}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+
+        def step(description: str) -> Report:
+            task = progress.add_task(description, total=1.0)
+            return lambda share: progress.update(task, completed=share)
+
+        yield step
+
+
+def main() -> int:
+    """Run against the platform that the environment names."""
+    run(load(PipelineSettings), Plan(), Console(), started=time.monotonic())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
