@@ -1,96 +1,100 @@
-"""Feature rows from history, as if every event had come through the engine, written in bulk."""
+"""Feature rows from history, in bulk, so that a store starts with full windows instead of empty ones.
+
+The rows equal those that the engine would have folded from the same events, but for their offsets: history
+was never in the log, so the engine takes the log from its beginning. The log must not hold that history.
+Events that left the longest window before then are not folded: no read can see them any more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import redis
+from numpy.typing import NDArray
 
 from plinth_features.projection import id64
 from plinth_features.rows import NEVER, Layout, Rows, Updates
-from plinth_features.spec import FeatureService, View
+from plinth_features.spec import FeatureService, View, hop_s
 from plinth_features.store import RedisRows
 from plinth_pipelines.fraud import events
+from plinth_pipelines.fraud.events import Events
 
-CHUNK = 500
-BATCH = 20_000
-_PLACED = NEVER + 1
+FOLD_BATCH = 100_000
+WRITE_BATCH = 500
 
 
-class Filled(NamedTuple):
-    """Rows of one view, by entity."""
+@dataclass(frozen=True)
+class ViewRows:
+    """Packed rows of a view, one an entity; version 0, no offsets."""
 
-    layout: Layout
-    entities: Sequence[str]
+    view: View
+    entities: tuple[str, ...]
     rows: Rows
 
 
 def rows_at(
-    service: FeatureService, transactions: pd.DataFrame, *, label_delay: timedelta, until: datetime
-) -> Iterator[Filled]:
-    """Rows of every view from the events that count before `until`.
+    service: FeatureService, transactions: pd.DataFrame, label_delay: timedelta, until: datetime
+) -> list[ViewRows]:
+    """Rows of every entity with events in its view's longest window before `until`, per view.
 
-    The rows claim no place in the log: whatever is in the log is still to be folded into them.
+    `transactions` are as `simulate` returns them. Entities are named as on the wire. Raises ValueError if the
+    transactions are out of order, the delay is not positive or `until` has no time zone, KeyError for a view
+    of a topic that is not in `events.by_topic`.
     """
+    if until.tzinfo is None:
+        raise ValueError("until needs a time zone")
     topics = events.by_topic(transactions, label_delay)
-    until_ms = int(until.timestamp() * 1000)
-    for view in service.views:
-        source = topics[view.source]
-        longest_ms = max(a.window_s for a in view.aggregations) * 1000
-        since_ms = until_ms - 2 * longest_ms - 2 * 86_400_000
-        chosen = np.flatnonzero((source.ts_ms < until_ms) & (source.ts_ms >= since_ms))
-        yield _fill(view, source, transactions, chosen)
+    until_ms = round(until.timestamp() * 1000)
+    return [_rows_of(view, topics[view.source], transactions, until_ms) for view in service.views]
 
 
-def write(
-    client: redis.Redis, filled: Iterator[Filled], *, progress: Callable[[float], None] = lambda _: None
-) -> int:
-    """Put rows into Redis, except for entities that have one; how many were written."""
+def write(client: redis.Redis, backfilled: Iterable[ViewRows]) -> int:
+    """Store rows with the view's time to live, and return how many.
+
+    An entity that has a row already keeps it, so writing twice is harmless and a live row is never undone.
+    Redis errors pass through.
+    """
     written = 0
-    for view in filled:
-        store = RedisRows(client, view.layout)
-        for start in range(0, len(view.entities), CHUNK):
-            names = view.entities[start : start + CHUNK]
-            written += len(names) - len(store.write(names, view.rows[start : start + CHUNK]))
-            progress(min(0.99, (start + CHUNK) / max(1, len(view.entities))))
+    for part in backfilled:
+        store = RedisRows(client, Layout(part.view))
+        for first in range(0, len(part.entities), WRITE_BATCH):
+            chunk = slice(first, first + WRITE_BATCH)
+            refused = store.write(part.entities[chunk], part.rows[chunk])
+            written += len(part.entities[chunk]) - len(refused)
     return written
 
 
-def _fill(
-    view: View,
-    source: events.Events,
-    transactions: pd.DataFrame,
-    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> Filled:
-    layout = Layout(view)
-    codes, entities = pd.factorize(transactions[f"{view.entity}_id"].to_numpy()[chosen])
-    rows = layout.empty(len(entities))
-    ids = transactions["transaction_id"].to_numpy()[chosen]
-    recent = _is_recent(codes, view.recent)
-    event_id = np.arange(1, len(chosen) + 1, dtype=np.int64)
-    event_id[recent] = [id64(source.id_pattern.format(i)) for i in ids[recent]]
+def _rows_of(view: View, source: Events, transactions: pd.DataFrame, until_ms: int) -> ViewRows:
+    seen = slice(*np.searchsorted(source.ts_ms, [until_ms - _reach_ms(view), until_ms]).tolist())
+    row, entities = pd.factorize(transactions[f"{view.entity}_id"].iloc[seen])
+    n = len(row)
     updates = Updates(
-        row=codes.astype(np.int64),
-        event_id=event_id,
-        ts_ms=source.ts_ms[chosen],
-        weight=np.ones(len(chosen), dtype=np.int64),
-        values=np.stack([source.columns[column][chosen] for column in view.columns], axis=1),
-        partition=np.zeros(len(chosen), dtype=np.int64),
-        offset=_PLACED + np.arange(len(chosen)),
+        row=row.astype(np.int64),
+        event_id=_event_ids(source, transactions["transaction_id"].to_numpy(np.int64)[seen]),
+        ts_ms=source.ts_ms[seen],
+        weight=np.ones(n, dtype=np.int64),
+        values=np.stack([source.columns[column][seen] for column in view.columns], axis=1),
+        partition=np.zeros(n, dtype=np.int64),
+        offset=np.arange(n, dtype=np.int64),
     )
-    for start in range(0, len(chosen), BATCH):
-        layout.fold(rows, updates.take(np.arange(start, min(start + BATCH, len(chosen)))))
+    layout = Layout(view)
+    rows = layout.empty(len(entities))
+    for first in range(0, n, FOLD_BATCH):
+        layout.fold(rows, updates.take(np.arange(first, min(first + FOLD_BATCH, n))))
     rows["offset"] = NEVER
-    return Filled(layout, [str(entity) for entity in entities], rows)
+    return ViewRows(view, tuple(str(entity) for entity in entities), rows)
 
 
-def _is_recent(
-    codes: np.ndarray[tuple[int], np.dtype[np.int64]], recent: int
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which events are among the last of their entity, whose ids a row keeps."""
-    from_end = pd.Series(codes[::-1]).groupby(codes[::-1]).cumcount().to_numpy()[::-1]
-    return np.asarray(from_end < recent)
+def _reach_ms(view: View) -> int:
+    """How far back the longest window of a view begins, its tail rounded down to a hop."""
+    longest = max(aggregation.window_s for aggregation in view.aggregations)
+    return (longest + hop_s(longest)) * 1000
+
+
+def _event_ids(source: Events, transaction_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    names = (source.id_pattern.format(number) for number in transaction_ids.tolist())
+    return np.fromiter((id64(name) for name in names), np.int64, len(transaction_ids))

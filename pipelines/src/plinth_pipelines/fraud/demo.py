@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +18,7 @@ from typing import NamedTuple
 import httpx
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -24,7 +28,7 @@ from plinth_kit import redis
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_kit.settings import load
 from plinth_pipelines import features
-from plinth_pipelines.fraud import backfill, demo_view, protocol, replay, simulate, stream, train
+from plinth_pipelines.fraud import backfill, demo_view, protocol, replay, simulate, stream, tracking, train
 from plinth_pipelines.settings import PipelineSettings
 
 DELAY = timedelta(days=7)
@@ -43,6 +47,8 @@ class Plan(NamedTuple):
 
 def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: float) -> None:
     """Run every step and print the summary. `started` is time.monotonic() of the command's start."""
+    warnings.simplefilter("ignore")  # Feast's and MLflow's, which say nothing to whoever watches
+    logging.disable(logging.WARNING)
     with _steps(console) as step:
         service = _apply_features(settings, step("features: register and compile"))
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
@@ -69,8 +75,12 @@ def train_only(settings: PipelineSettings, console: Console) -> None:
     service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
     with _steps(console) as step:
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
+        report = step("model: train, evaluate, register")
         trained = train.run(
-            settings.mlflow_url, frame, service, progress=step("model: train, evaluate, register")
+            settings.mlflow_url,
+            frame,
+            config=_config(service),
+            progress=lambda _, share: report(share),
         )
     console.print(demo_view.trained(trained))
 
@@ -103,16 +113,28 @@ def _transactions(state: Path, report: Report) -> pd.DataFrame:
 
 def _train(settings: PipelineSettings, frame: pd.DataFrame, report: Report) -> None:
     service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
-    if not train.is_served(settings.mlflow_url, service):
-        train.run(settings.mlflow_url, frame, service, progress=report)
+    if not tracking.is_served(
+        settings.mlflow_url, train.TrainConfig(service).model_name, service.fingerprint
+    ):
+        train.run(
+            settings.mlflow_url, frame, config=_config(service), progress=lambda _, share: report(share)
+        )
     report(1.0)
+
+
+def _config(service: spec.FeatureService) -> train.TrainConfig:
+    return train.TrainConfig(
+        service, source="plinth_pipelines.fraud.simulate", source_config=asdict(simulate.PUBLISHED)
+    )
 
 
 def _backfill(
     settings: PipelineSettings, service: spec.FeatureService, frame: pd.DataFrame, report: Report
 ) -> None:
     client = redis.connect(settings.redis_url, timeout=10.0)
-    backfill.write(client, backfill.rows_at(service, frame, label_delay=DELAY, until=START), progress=report)
+    for done, view in enumerate(service.views, start=1):
+        backfill.write(client, backfill.rows_at(replace(service, views=(view,)), frame, DELAY, START))
+        report(done / len(service.views))
     report(1.0)
 
 

@@ -72,7 +72,7 @@ def trained(model: TrainedModel) -> RenderableType:
     """A new version and its figures on the test days."""
     found = model.evaluation
     return Text(
-        f"version {model.version} serves: AUC ROC {found.roc_auc:.3f}, average precision"
+        f"version {model.registered.version} serves: AUC ROC {found.roc_auc:.3f}, average precision"
         f" {found.average_precision:.3f}, card precision@100 {found.card_precision_100:.3f};"
         f" at 0.1 % false positives recall {found.recall:.3f}, precision {found.precision:.3f}"
     )

@@ -59,4 +59,5 @@ def by_topic(transactions: pd.DataFrame, label_delay: timedelta) -> dict[str, Ev
 def event_ms(transactions: pd.DataFrame) -> Ints:
     """Event times in milliseconds since 1970."""
     naive = transactions["event_ts"].dt.tz_convert("UTC").dt.tz_localize(None)
-    return naive.to_numpy("datetime64[ms]").astype(np.int64)
+    milliseconds: Ints = naive.to_numpy("datetime64[ms]").astype(np.int64)
+    return milliseconds

@@ -38,15 +38,19 @@ class CandidateParams:
 PUBLISHED: Mapping[str, Callable[[], Model]] = {
     "logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression(random_state=0)),
     "random forest": lambda: RandomForestClassifier(n_estimators=100, random_state=0, n_jobs=-1),
-    "xgboost": lambda: XGBClassifier(tree_method="exact", base_score=0.5, random_state=0),
+    "xgboost": lambda: XGBClassifier(tree_method="exact", base_score=0.5, random_state=0, n_jobs=1),
     "isolation forest": lambda: IsolationForest(n_estimators=10, random_state=42),
 }
 """Unfitted published models by name."""
 
 
 def candidate(params: CandidateParams) -> Model:
-    """The platform's model, unfitted."""
-    return XGBClassifier(**asdict(params))
+    """The platform's model, unfitted.
+
+    One thread: a second would save a second on an idle machine, and on a busy one XGBoost's threads wait for
+    one another ten times as long.
+    """
+    return XGBClassifier(**asdict(params), n_jobs=1)
 
 
 def fit(model: Model, X: Floats, y: NDArray[np.int64]) -> Model:

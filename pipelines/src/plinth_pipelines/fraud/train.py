@@ -1,210 +1,190 @@
-"""Train the fraud model: fit, choose thresholds, evaluate, export, log, register, let it serve.
-
-`python -m plinth_pipelines.fraud.train` against the platform that the environment names.
-"""
+"""Train, evaluate and register the fraud model: `python -m plinth_pipelines.fraud.train --help`."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import subprocess
-import tempfile
-import warnings
-from collections.abc import Callable, Mapping
+import argparse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Console
 
 from plinth_features import spec
 from plinth_features.spec import FeatureService
-from plinth_kit.settings import load
-from plinth_pipelines.features import compiled_path
-from plinth_pipelines.fraud import curves, dataset, export, models, protocol, simulate
+from plinth_pipelines.fraud import dataset, figures, models, onnx_model, protocol, provenance, tracking
 from plinth_pipelines.fraud.dataset import Dataset
+from plinth_pipelines.fraud.models import CandidateParams
 from plinth_pipelines.fraud.protocol import Evaluation, Protocol
-from plinth_pipelines.settings import PipelineSettings
+from plinth_pipelines.fraud.simulate import PUBLISHED, simulate
+from plinth_pipelines.fraud.thresholds import Thresholds, choose, counts
+from plinth_pipelines.fraud.tracking import Record, Registered
 
-NAME, ALIAS, EXPERIMENT = "fraud", "champion", "fraud"
-FALSE_POSITIVE_RATES = {"monitor": 0.01, "step_up": 0.005, "block": 0.001}
-"""Share of genuine transactions that each outcome may touch; the last is the operating point."""
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is trained, on which days. 28 days leave a week inside for choosing thresholds."""
+    """What to train on what. source and source_config say where the transactions came from."""
 
+    service: FeatureService
     protocol: Protocol = field(default_factory=lambda: Protocol(train_days=28))
-    params: models.CandidateParams = field(default_factory=models.CandidateParams)
+    params: CandidateParams = field(default_factory=CandidateParams)
+    model_name: str = "fraud"
+    experiment: str = "fraud"
+    source: str = "unknown"
+    source_config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A registered version, its thresholds by outcome, and how it did on the test days."""
+    """A registered version with its figures on the test days."""
 
-    version: str
-    thresholds: Mapping[str, float]
+    registered: Registered
     evaluation: Evaluation
+    thresholds: Thresholds
+    onnx_difference: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model and what it says about the test rows."""
+
+    model: models.Model
+    test: Dataset
+    scores: Floats
 
 
 def run(
     tracking_uri: str,
     transactions: pd.DataFrame,
-    service: FeatureService,
     *,
-    config: TrainConfig | None = None,
-    progress: Callable[[float], None] = lambda _: None,
+    config: TrainConfig,
+    progress: Progress | None = None,
 ) -> TrainedModel:
-    """Train on the transactions and register the result with the alias `champion`.
+    """Train the candidate and register it under the alias `champion`.
 
-    Raises ValueError when the exported model does not score as the fitted one does.
+    Thresholds come from a model that was trained and tested inside the training days, so that the test days
+    decide nothing. `progress` is called with the name of the step begun and the share of steps done.
+
+    Raises:
+        ValueError: if the transactions do not cover the protocol's days, or the ONNX model differs.
+        mlflow.MlflowException: if the tracking server cannot be reached or refuses.
     """
-    config = config or TrainConfig()
-    split = protocol.split(config.protocol, transactions)
-    inner = protocol.split(config.protocol.validation(), transactions)
-    delay = config.protocol.label_delay
-    everything = dataset.build(service, transactions, label_delay=delay, rows=split.train | split.test)
-    progress(0.3)
-    chosen = split.train | split.test
-    thresholds = _thresholds(
-        config, everything.where(inner.train[chosen]), everything.where(inner.test[chosen])
-    )
-    progress(0.45)
-    train, test = everything.where(split.train[chosen]), everything.where(split.test[chosen])
-    model = models.fit(models.candidate(config.params), train.X, train.y)
-    progress(0.65)
-    scores = models.scores(model, test.X)
-    evaluation = protocol.evaluate(
-        scores, test.y, test.frame["customer_id"].to_numpy(), protocol.days(test.frame["event_ts"])
-    )
-    onnx_model = export.to_onnx(model, train.X.shape[1])
-    if (off := export.disagreement(onnx_model, model, test.X)) > export.TOLERANCE:
-        raise ValueError(f"the exported model differs from the fitted one by {off:.1e}")
-    progress(0.7)
-    version = _register(
-        tracking_uri,
-        onnx_model,
-        train,
+    report = progress or (lambda _step, _share: None)
+    report("features", 0.0)
+    splits = [protocol.split(p, transactions) for p in (config.protocol.validation(), config.protocol)]
+    used = np.logical_or.reduce([mask for pair in splits for mask in pair])
+    data = dataset.build(config.service, transactions, label_delay=config.protocol.label_delay, rows=used)
+    inner, outer = (protocol.Split(pair.train[used], pair.test[used]) for pair in splits)
+    report("thresholds", 0.4)
+    validation = fit(config.params, data, inner)
+    cuts = choose(validation.scores, validation.test.y)
+    report("model", 0.5)
+    final = fit(config.params, data, outer)
+    evaluation = evaluate(final.scores, final.test)
+    report("onnx", 0.7)
+    converted = onnx_model.convert(final.model, len(config.service.names))
+    difference = onnx_model.check(converted, final.test.X, final.scores)
+    report("mlflow", 0.8)
+    record = _record(config, transactions, final, evaluation, cuts, int(outer.train.sum()), difference)
+    registered = tracking.register(tracking_uri, config.experiment, config.model_name, converted, record)
+    report("done", 1.0)
+    return TrainedModel(registered, evaluation, cuts, difference)
+
+
+def fit(params: CandidateParams, data: Dataset, split: protocol.Split) -> Fitted:
+    """Fit the candidate on the training rows and score the test rows; ValueError unless both hold frauds."""
+    train, test = data.where(split.train), data.where(split.test)
+    for name, part in (("training", train), ("test", test)):
+        if not 0 < part.y.sum() < len(part):
+            raise ValueError(f"the {name} days need genuine and fraudulent transactions, of {len(part)} rows")
+    model = models.fit(models.candidate(params), train.X, train.y)
+    return Fitted(model, test, models.scores(model, test.X))
+
+
+def evaluate(scores: Floats, test: Dataset) -> Evaluation:
+    """The protocol's figures of scores for these rows."""
+    cards = test.frame["customer_id"].to_numpy(np.int64)
+    return protocol.evaluate(scores, test.y, cards, protocol.days(test.frame["event_ts"]))
+
+
+def _record(
+    config: TrainConfig,
+    transactions: pd.DataFrame,
+    final: Fitted,
+    evaluation: Evaluation,
+    cuts: Thresholds,
+    train_rows: int,
+    difference: float,
+) -> Record:
+    scores, y = final.scores, final.test.y
+    manifest = provenance.manifest(transactions, config.source, dict(config.source_config))
+    service = config.service
+    return Record(
+        params={**asdict(config.params), **asdict(config.protocol), "train_rows": train_rows},
+        metrics={
+            **{f"test_{name}": float(value) for name, value in asdict(evaluation).items()},
+            **_at_thresholds(scores, y, cuts),
+            "onnx_max_difference": difference,
+        },
+        tags={
+            "code_revision": provenance.code_revision(Path(__file__).parent),
+            "data_sha256": manifest.sha256,
+            "feature_fingerprint": service.fingerprint,
+            "feature_service": service.name,
+        },
+        files={"data.json": msgspec.to_builtins(manifest), "features.json": msgspec.to_builtins(service)},
+        figures={
+            "figures/curves.png": figures.curves(scores, y, evaluation),
+            "figures/scores.png": figures.histogram(scores, y, cuts),
+        },
         metadata={
             "feature_names": list(service.names),
             "feature_fingerprint": service.fingerprint,
-            "thresholds": dict(thresholds),
+            "thresholds": asdict(cuts),
         },
-        params=_flat(config) | {"feature_fingerprint": service.fingerprint, "code_revision": _revision()},
-        metrics={name: float(value) for name, value in asdict(evaluation).items()} | {"onnx_off_by": off},
-        manifest=_manifest(transactions, train, test),
-        picture=curves.draw(scores, test.y, evaluation),
     )
-    progress(1.0)
-    return TrainedModel(version, thresholds, evaluation)
 
 
-def is_served(tracking_uri: str, service: FeatureService) -> bool:
-    """Whether the champion was trained on these features."""
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
-        metadata = mlflow.models.get_model_info(f"models:/{NAME}@{ALIAS}").metadata or {}
-    except mlflow.MlflowException:
-        return False
-    return bool(metadata.get("feature_fingerprint") == service.fingerprint)
-
-
-def _thresholds(config: TrainConfig, train: Dataset, validation: Dataset) -> dict[str, float]:
-    """Scores that the given shares of genuine validation transactions exceed; the test days stay unseen."""
-    model = models.fit(models.candidate(config.params), train.X, train.y)
-    genuine: NDArray[np.float64] = models.scores(model, validation.X)[validation.y == 0]
-    return {name: float(np.quantile(genuine, 1 - rate)) for name, rate in FALSE_POSITIVE_RATES.items()}
+def _at_thresholds(scores: Floats, y: NDArray[np.int64], cuts: Thresholds) -> dict[str, float]:
+    metrics = {}
+    for outcome, threshold in asdict(cuts).items():
+        at = counts(scores, y, threshold)
+        metrics[f"test_{outcome}_recall"] = at.recall
+        metrics[f"test_{outcome}_false_positive_rate"] = 1 - at.specificity
+        if at.tp + at.fp:
+            metrics[f"test_{outcome}_precision"] = at.precision
+    return metrics
 
 
-def _register(
-    tracking_uri: str,
-    onnx_model: Any,
-    train: Dataset,
-    *,
-    metadata: dict[str, Any],
-    params: dict[str, Any],
-    metrics: dict[str, float],
-    manifest: dict[str, Any],
-    picture: Any,
-) -> str:
-    """Log a run with everything that made the model, register it, move the alias; the version."""
-    import mlflow
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_experiment(EXPERIMENT)
-    inputs = train.X[:5].astype(np.float32)
-    with mlflow.start_run() as active, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.log_params(params)
-        mlflow.log_metrics(metrics)
-        mlflow.log_dict(manifest, "data.json")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "evaluation.png"
-            picture.savefig(path, dpi=110)
-            mlflow.log_artifact(str(path))
-        logged = mlflow.onnx.log_model(
-            onnx_model,
-            name="model",
-            signature=mlflow.models.infer_signature(inputs, np.zeros((5, 2), dtype=np.float32)),
-            metadata=metadata,
-            pip_requirements=["onnxruntime"],
-        )
-        client = mlflow.MlflowClient()
-        if not client.search_registered_models(f"name = '{NAME}'"):
-            client.create_registered_model(NAME, description="Probability that a card payment is fraud.")
-        version = client.create_model_version(NAME, logged.model_uri, active.info.run_id)
-        client.set_registered_model_alias(NAME, ALIAS, version.version)
-    return str(version.version)
-
-
-def _flat(config: TrainConfig) -> dict[str, Any]:
-    return asdict(config.params) | {f"protocol.{name}": v for name, v in asdict(config.protocol).items()}
-
-
-def _manifest(transactions: pd.DataFrame, train: Dataset, test: Dataset) -> dict[str, Any]:
-    """What the model has seen, so that somebody else can tell whether they hold the same data."""
-    digest = hashlib.sha256(pd.util.hash_pandas_object(transactions, index=False).to_numpy().tobytes())
-    parts = {
-        name: {
-            "rows": len(part),
-            "frauds": int(part.y.sum()),
-            "from": str(part.frame["event_ts"].min()),
-            "to": str(part.frame["event_ts"].max()),
-        }
-        for name, part in (("train", train), ("test", test))
-    }
-    return {
-        "source": "simulated card payments",
-        "rows": len(transactions),
-        "sha256": digest.hexdigest(),
-    } | parts
-
-
-def _revision() -> str:
-    """The code's git revision, or `unknown` outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def main() -> int:
-    """Train on the simulated six months and log to the MLflow that the environment names."""
-    settings = load(PipelineSettings)
-    trained = run(
-        settings.mlflow_url,
-        simulate.simulate(),
-        spec.load(compiled_path(settings.feature_repo, "fraud")),
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the fraud model, on simulated transactions unless a file of them is given."""
+    parser = argparse.ArgumentParser(prog="python -m plinth_pipelines.fraud.train", description=main.__doc__)
+    parser.add_argument("--tracking-uri", default="http://127.0.0.1:5000")
+    parser.add_argument("--transactions", type=Path, help="parquet file with the columns of the simulation")
+    parser.add_argument("--features", type=Path, default=Path("feature_repo/compiled/fraud.json"))
+    parser.add_argument("--test-start", type=date.fromisoformat, default=Protocol().test_start)
+    parser.add_argument("--train-days", type=int, default=28)
+    options = parser.parse_args(arguments)
+    console = Console()
+    source = str(options.transactions) if options.transactions else "simulate"
+    config = TrainConfig(
+        service=spec.load(options.features),
+        protocol=Protocol(test_start=options.test_start, train_days=options.train_days),
+        source=source,
+        source_config={} if options.transactions else msgspec.to_builtins(asdict(PUBLISHED)),
     )
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger(__name__).info("version %s: %s", trained.version, trained.evaluation)
+    table = pd.read_parquet(options.transactions) if options.transactions else simulate(PUBLISHED)
+    trained = run(options.tracking_uri, table, config=config, progress=lambda step, _: console.log(step))
+    console.print(msgspec.to_builtins(trained))
     return 0
 
 

@@ -1,0 +1,94 @@
+"""A trained model in MLflow: one run with everything about it, one registered version under an alias.
+
+The scoring side reads two files of the version, `MLmodel` (for its metadata) and `model.onnx`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import mlflow
+import numpy as np
+from matplotlib.figure import Figure
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from plinth_pipelines.fraud.onnx_model import INPUT, OUTPUT
+
+ALIAS = "champion"
+FILES = {"MLmodel", "model.onnx"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run holds. files: JSON by file name; figures: by file name; metadata: goes into `MLmodel`."""
+
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    files: Mapping[str, Mapping[str, Any]]
+    figures: Mapping[str, Figure]
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Where a model is found again."""
+
+    name: str
+    version: int
+    run_id: str
+    uri: str
+
+
+def register(tracking_uri: str, experiment: str, name: str, model: Any, record: Record) -> Registered:
+    """Log a run with its ONNX model, register it as a new version of `name`, point the alias at it.
+
+    Sets the process's MLflow tracking URI. Raises mlflow.MlflowException when the server refuses or cannot be
+    reached, RuntimeError when the logged model lacks a file that the scoring side reads.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(tags=dict(record.tags)) as run:
+        mlflow.log_params(dict(record.params))
+        mlflow.log_metrics(dict(record.metrics))
+        for path, content in record.files.items():
+            mlflow.log_dict(dict(content), path)
+        for path, figure in record.figures.items():
+            mlflow.log_figure(figure, path, save_kwargs={"dpi": 120})
+        logged = mlflow.onnx.log_model(
+            model,
+            name=name,
+            signature=_signature(len(record.metadata["feature_names"])),
+            metadata=dict(record.metadata),
+            pip_requirements=[f"{package}=={version(package)}" for package in ("onnx", "onnxruntime")],
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=False,
+        )
+    client = mlflow.MlflowClient(tracking_uri)
+    missing = FILES - {file.path for file in client.list_logged_model_artifacts(logged.model_id)}
+    if missing:
+        raise RuntimeError(f"logged model {logged.model_id} lacks {sorted(missing)}")
+    registered = mlflow.register_model(logged.model_uri, name)
+    client.set_registered_model_alias(name, ALIAS, registered.version)
+    return Registered(name, int(registered.version), run.info.run_id, logged.model_uri)
+
+
+def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:
+    """Whether the version that the alias points to was trained on these features."""
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        metadata = mlflow.models.get_model_info(f"models:/{name}@{ALIAS}").metadata or {}
+    except mlflow.MlflowException:
+        return False
+    return bool(metadata.get("feature_fingerprint") == feature_fingerprint)
+
+
+def _signature(n_features: int) -> Any:
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_features), INPUT)]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 2), OUTPUT)]),
+    )
