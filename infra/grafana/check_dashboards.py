@@ -1,4 +1,6 @@
-"""Run the query of every panel against a Prometheus: `python infra/grafana/check_dashboards.py URL [DASHBOARD...]`.
+"""Run the query of every panel against a Prometheus.
+
+    python infra/grafana/check_dashboards.py URL [DASHBOARD...]
 
 Exits with 1 and names the panels whose query fails, or stays empty until the deadline.
 """
@@ -66,7 +68,7 @@ def check(
     wanted: Sequence[Query], ask: Callable[[Query], str | None], deadline: float, clock: Callable[[], float]
 ) -> dict[Query, str]:
     """The queries that still have a problem at the deadline (of `clock`, seconds), with that problem."""
-    bad = {query: "not asked" for query in wanted}
+    bad = dict.fromkeys(wanted, "not asked")
     while bad:
         bad = {query: wrong for query in bad if (wrong := ask(query)) is not None}
         if not bad or clock() > deadline:

@@ -174,6 +174,9 @@ def test_an_emptied_store_is_rebuilt_from_the_log() -> None:
     counted = platform.features("customer_transactions", "c-2", START + timedelta(hours=1))
     assert counted["customer_tx_count_1d"] == 7
     assert platform.rows() != before
-    assert UPDATES in EngineHandler(
-        SERVICE.views, platform.stores, topics.by_name(), EngineMetrics(CollectorRegistry())
-    ).topics
+    assert (
+        UPDATES
+        in EngineHandler(
+            SERVICE.views, platform.stores, topics.by_name(), EngineMetrics(CollectorRegistry())
+        ).topics
+    )
