@@ -27,28 +27,28 @@ def world() -> pd.DataFrame:
 def live_updates(view: View, world: pd.DataFrame, until: datetime) -> list[FeatureUpdate]:
     """What the engine would be handed, in the order of the log."""
     found: list[FeatureUpdate] = []
-    for row in world.itertuples():
-        time = row.event_ts.to_pydatetime()
+    for row in world.to_dict("records"):
+        time = row["event_ts"].to_pydatetime()
         if view.source == "transaction.received":
             event = projection.transaction(
                 TransactionReceived(
-                    transaction_id=str(row.transaction_id),
-                    customer_id=str(row.customer_id),
-                    terminal_id=str(row.terminal_id),
-                    amount_minor=row.amount_minor,
+                    transaction_id=str(row["transaction_id"]),
+                    customer_id=str(row["customer_id"]),
+                    terminal_id=str(row["terminal_id"]),
+                    amount_minor=row["amount_minor"],
                     event_ts=time,
                 )
             )
         else:
             event = projection.label(
                 LabelObserved(
-                    label_id=f"label-{row.transaction_id}",
-                    request_id=str(row.transaction_id),
-                    entity_id=str(row.customer_id),
-                    entities={"customer": str(row.customer_id), "terminal": str(row.terminal_id)},
+                    label_id=f"label-{row['transaction_id']}",
+                    request_id=str(row["transaction_id"]),
+                    entity_id=str(row["customer_id"]),
+                    entities={"customer": str(row["customer_id"]), "terminal": str(row["terminal_id"])},
                     event_ts=time,
                     known_ts=time + WEEK,
-                    label=float(row.is_fraud),
+                    label=float(row["is_fraud"]),
                 )
             )
         if event.ts_ms < until.timestamp() * 1000:

@@ -16,7 +16,11 @@ def table(rows: list[tuple[str, int, bool]]) -> pd.DataFrame:
     """Transactions from (time, customer, fraud)."""
     times, customers, frauds = zip(*rows, strict=True)
     return pd.DataFrame(
-        {"event_ts": pd.to_datetime(times, utc=True), "customer_id": customers, "is_fraud": frauds}
+        {
+            "event_ts": pd.to_datetime(times, utc=True, format="ISO8601"),
+            "customer_id": customers,
+            "is_fraud": frauds,
+        }
     )
 
 

@@ -103,6 +103,10 @@ class Ledger:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def close(self) -> None:
+        """Give back all connections."""
+        self._engine.dispose()
+
     def migrate_when_there(self, every_s: float = 1.0) -> None:
         """Migrate as soon as the database answers; meant for a thread of its own."""
         while True:

@@ -1,0 +1,106 @@
+"""One suite over every store of feature rows: memory and a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import redis
+
+from plinth_features.rows import Layout, Updates
+from plinth_features.spec import DAY, Aggregation, View
+from plinth_features.store import MemoryRows, RedisRows, RowStore, StateLost, keys, marker
+
+VIEW = View(
+    name="spending",
+    entity="customer",
+    source="transaction.received",
+    partitions=2,
+    columns=("amount",),
+    aggregations=(Aggregation(feature="n", function="count", window_s=DAY),),
+)
+LAYOUT = Layout(VIEW)
+MARK = marker(LAYOUT, "transaction.received", 1)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> RowStore:
+    if request.param == "memory":
+        return MemoryRows(LAYOUT)
+    return RedisRows(request.getfixturevalue("redis_client"), LAYOUT)
+
+
+@pytest.fixture
+def lose(store: RowStore, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Empties the store."""
+    if isinstance(store, MemoryRows):
+        return store.clear
+    client: redis.Redis = request.getfixturevalue("redis_client")
+    return lambda: client.flushall()
+
+
+def one_event(offset: int) -> Updates:
+    one = np.array([0])
+    return Updates(one, one + offset + 1, one + 1000, one + 1, np.array([[5]]), one, one + offset)
+
+
+def test_an_unknown_entity_has_an_empty_row(store: RowStore) -> None:
+    assert store.read(["nobody"]).tobytes() == LAYOUT.empty(1).tobytes()
+    assert len(store.read([])) == 0
+
+
+def test_rows_come_back_in_the_order_asked_for(store: RowStore) -> None:
+    rows = LAYOUT.empty(2)
+    rows["rank"] = [7, 9]
+    assert store.write(["a", "b"], rows) == []
+    assert store.read(["b", "nobody", "a"])["rank"].tolist() == [9, 0, 7]
+
+
+def test_a_row_that_somebody_else_wrote_meanwhile_is_refused(store: RowStore) -> None:
+    mine, theirs = store.read(["a", "b"]), store.read(["a"])
+    LAYOUT.fold(theirs, one_event(3))
+    assert store.write(["a"], theirs) == []
+    mine["rank"] = [100, 100]
+    assert store.write(["a", "b"], mine) == [0]
+    assert store.read(["a", "b"])["rank"].tolist() == [1, 100]
+
+
+def test_a_row_can_be_written_again_after_it_was_read_again(store: RowStore) -> None:
+    for offset in range(3):
+        rows = store.read(["a"])
+        LAYOUT.fold(rows, one_event(offset))
+        assert store.write(["a"], rows) == []
+    assert store.read(["a"])["version"].tolist() == [3]
+    assert store.read(["a"])["rank"].tolist() == [3]
+
+
+def test_a_lost_store_takes_no_row_until_its_markers_are_put(
+    store: RowStore, lose: Callable[[], None]
+) -> None:
+    store.put_markers([MARK])
+    assert store.write(["a"], LAYOUT.empty(1), [MARK]) == []
+    lose()
+    with pytest.raises(StateLost):
+        store.write(["a"], LAYOUT.empty(1), [MARK])
+    assert store.read(["a"])["version"].tolist() == [0]
+    store.put_markers([MARK])
+    assert store.write(["a"], LAYOUT.empty(1), [MARK]) == []
+
+
+def test_rows_in_redis_expire_with_the_views_time_to_live(redis_client: redis.Redis) -> None:
+    RedisRows(redis_client, LAYOUT).write(["a"], LAYOUT.empty(1))
+    ttl = redis_client.ttl(keys(LAYOUT, ["a"])[0])
+    assert VIEW.ttl_s - 60 < ttl <= VIEW.ttl_s
+
+
+def test_another_definition_has_other_keys() -> None:
+    changed = View(
+        name=VIEW.name,
+        entity=VIEW.entity,
+        source=VIEW.source,
+        partitions=VIEW.partitions,
+        columns=VIEW.columns,
+        aggregations=(Aggregation(feature="n", function="count", window_s=2 * DAY),),
+    )
+    assert keys(Layout(changed), ["a"]) != keys(LAYOUT, ["a"])

@@ -1,0 +1,248 @@
+"""A running platform for tests: one of their own on free ports, or the one in containers.
+
+PLINTH_E2E chooses: unset, the tests start local processes in a temporary folder and end them; `compose`, they
+use what docker-compose.yml publishes on this machine; `skip`, they are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PLINTH = Path(sys.executable).with_name("plinth")
+HOST = "127.0.0.1"
+MODEL = "fraud"
+HIGH_AMOUNT_MINOR = 40_000
+"""The tests' model blocks amounts from here on, and approves small ones."""
+
+_SPLIT_MAJOR = 220.0
+_THRESHOLDS = {"monitor": 0.4, "step_up": 0.6, "block": 0.8}
+
+
+@dataclass(frozen=True)
+class RunningPlatform:
+    """Where its processes listen and which keys they take. `environ` is None where it is not of processes."""
+
+    ports: Mapping[str, int]
+    keys: Mapping[str, str]
+    environ: Mapping[str, str] | None
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port of Kafka."""
+        return f"{HOST}:{self.ports['kafka']}"
+
+    def url(self, name: str) -> str:
+        """Base address of a process that speaks HTTP."""
+        return f"http://{HOST}:{self.ports[name]}"
+
+    def client(self, role: str = "operator", service: str = "fraud-scorer-api") -> httpx.Client:
+        """An HTTP client with the key of a role; with an empty role, without a key."""
+        headers = {"x-api-key": self.keys[role]} if role else {}
+        return httpx.Client(base_url=self.url(service), headers=headers, timeout=30)
+
+    def plinth(self, *arguments: str) -> str:
+        """Output of a command of the command line, which must succeed. Skips without local processes."""
+        done = subprocess.run(
+            [PLINTH, *arguments], env=self.local_environ(), capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, f"plinth {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def local_environ(self) -> Mapping[str, str]:
+        """The environment of its processes. Skips the test where there are none."""
+        if self.environ is None:
+            pytest.skip("only for a platform of local processes")
+        return self.environ
+
+    @property
+    def state(self) -> Path:
+        """Its state folder. Skips the test where there is none."""
+        return Path(self.local_environ()["PLINTH_STATE_DIR"])
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """The platform, ready, with a model that the tests know."""
+    where = os.environ.get("PLINTH_E2E", "")
+    if where == "skip":
+        pytest.skip("PLINTH_E2E=skip")
+    if where == "compose":
+        running = _in_containers()
+        register_model(running, seed=1)
+        yield running
+        return
+    environ = _own_environment(tmp_path_factory.mktemp("platform") / "state")
+    ports = {name: port + int(environ["PLINTH_PORT_OFFSET"]) for name, port in _documented_ports().items()}
+    try:
+        started = RunningPlatform(ports, {}, environ)
+        started.plinth("up", "--timeout", "200")
+        running = RunningPlatform(ports, _keys(started.state / "api-keys.env"), environ)
+        register_model(running, seed=1)
+        for name in ("fraud-scorer-api", "fraud-scorer-worker"):
+            wait_until(lambda name=name: is_ready(running, name), f"{name} is ready")
+        yield running
+    finally:
+        subprocess.run([PLINTH, "down", "--purge"], env=environ, capture_output=True, timeout=200)
+
+
+def register_model(platform: RunningPlatform, seed: int) -> str:
+    """Train a small model on amounts, register it as champion and return its version."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's, while it is imported and used
+        import numpy as np
+
+        from plinth_features import spec
+        from plinth_pipelines.fraud import models, onnx_model, tracking
+
+        service = spec.load(ROOT / "feature_repo/compiled/fraud.json")
+        X = np.random.default_rng(seed).uniform(0, 2 * _SPLIT_MAJOR, size=(2_000, len(service.names)))
+        y = (X[:, service.names.index("amount")] > _SPLIT_MAJOR).astype(np.int64)
+        params = models.CandidateParams(n_estimators=10, learning_rate=1.0, max_depth=2, random_state=seed)
+        fitted = models.fit(models.candidate(params), X, y)
+        metadata = {
+            "feature_names": list(service.names),
+            "feature_fingerprint": service.fingerprint,
+            "thresholds": _THRESHOLDS,
+        }
+        record = tracking.Record({"seed": seed}, {}, {}, {}, {}, metadata)
+        converted = onnx_model.convert(fitted, len(service.names))
+        registered = tracking.register(platform.url("mlflow"), "end to end", MODEL, converted, record)
+    return str(registered.version)
+
+
+def is_ready(platform: RunningPlatform, name: str) -> bool:
+    """Whether a service says that it can work."""
+    try:
+        return httpx.get(f"{platform.url(name)}/readyz", timeout=5).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    """The first true value of a condition; fails the test when there was none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+    return value
+
+
+def _in_containers() -> RunningPlatform:
+    variable = "PLINTH_PORT_{}".format
+    ports = {
+        name: int(os.environ.get(variable(name.upper().replace("-", "_")), port))
+        for name, port in _documented_ports().items()
+    }
+    roles = ("viewer", "operator", "approver", "admin")
+    keys = {role: os.environ.get(f"PLINTH_API_KEY_{role.upper()}", "") for role in roles}
+    return RunningPlatform(ports, keys, None)
+
+
+def _own_environment(state: Path) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLINTH_")}
+    cache = os.environ.get("PLINTH_CACHE_DIR", str(ROOT / ".plinth/cache"))
+    return inherited | {
+        "PLINTH_STATE_DIR": str(state),
+        "PLINTH_CACHE_DIR": cache,
+        "PLINTH_PORT_OFFSET": str(_free_offset()),
+    }
+
+
+def _documented_ports() -> dict[str, int]:
+    table = yaml.safe_load((ROOT / "infra/local/platform.yaml").read_text())
+    return {
+        f"{row['name']}{part}": port
+        for row in table["processes"]
+        for part, port in {
+            "": row["port"],
+            **{f"-{k}": v for k, v in row.get("more_ports", {}).items()},
+        }.items()
+    }
+
+
+def _free_offset() -> int:
+    offsets = random.Random(os.getpid()).sample(range(11_000, 22_000), 100)
+    ports = _documented_ports().values()
+    return next(offset for offset in offsets if all(_is_free(port + offset) for port in ports))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+def _keys(file: Path) -> dict[str, str]:
+    pairs = (line.partition("=") for line in file.read_text().splitlines())
+    return {name.removeprefix("PLINTH_API_KEY_").lower(): key for name, _, key in pairs}
+
+
+class Tail:
+    """Topics from now on, as an independent client reads them."""
+
+    def __init__(self, bootstrap: str, topics: list[str], *, from_start: bool = False) -> None:
+        from kafka import KafkaConsumer, TopicPartition
+
+        self._consumer = KafkaConsumer(bootstrap_servers=bootstrap)
+        self._parts = [
+            TopicPartition(topic, part)
+            for topic in topics
+            for part in sorted(self._consumer.partitions_for_topic(topic))
+        ]
+        self._consumer.assign(self._parts)
+        if from_start:
+            self._consumer.seek_to_beginning(*self._parts)
+        else:
+            for part, end in self._consumer.end_offsets(self._parts).items():
+                self._consumer.seek(part, end)
+        self._seen: list[Any] = []
+
+    def find(self, topic: str, **fields: str) -> Any:
+        """The first record of a topic whose JSON value has these fields; its value is in `.json`."""
+
+        def found() -> Any:
+            self._poll()
+            return next(
+                (r for r in self._seen if r.topic == topic and fields.items() <= as_json(r).items()), None
+            )
+
+        return wait_until(found, f"{topic} with {fields}")
+
+    def rest(self) -> list[Any]:
+        """Every record up to the present end."""
+        ends = self._consumer.end_offsets(self._parts)
+        while any(self._consumer.position(part) < end for part, end in ends.items()):
+            self._poll()
+        return self._seen
+
+    def close(self) -> None:
+        """End the connections."""
+        self._consumer.close()
+
+    def _poll(self) -> None:
+        for records in self._consumer.poll(200, max_records=5000).values():
+            self._seen += records
+
+
+def as_json(record: Any) -> dict[str, Any]:
+    """The value of a record; empty where it is no JSON object."""
+    try:
+        value = json.loads(record.value)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

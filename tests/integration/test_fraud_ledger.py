@@ -1,0 +1,110 @@
+"""Decisions and labels in a real Postgres: recorded once, judged once, revised without counting twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sql
+
+from fraud_scorer.ledger import Judged, Ledger
+from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource, Outcome
+
+START = datetime(2018, 8, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(postgres_url: str) -> Iterator[Ledger]:
+    engine = sql.create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(sql.text("drop schema public cascade"))
+        connection.execute(sql.text("create schema public"))
+    engine.dispose()
+    ledger = Ledger(postgres_url)
+    ledger.migrate()
+    yield ledger
+    ledger.close()
+
+
+def decision(n: int, outcome: Outcome = Outcome.APPROVE) -> DecisionMade:
+    return DecisionMade(
+        decision_id=f"d-{n}",
+        transaction_id=f"tx-{n}",
+        customer_id="c-1",
+        terminal_id="t-1",
+        amount_minor=1000 + n,
+        event_ts=START,
+        outcome=outcome,
+        score=0.25,
+    )
+
+
+def label(n: int, value: float = 1.0, previous: float | None = None, label_id: str = "") -> LabelObserved:
+    return LabelObserved(
+        label_id=label_id or f"label-{n}",
+        request_id=f"tx-{n}",
+        entity_id="c-1",
+        entities={"customer": "c-1", "terminal": "t-1"},
+        event_ts=START,
+        known_ts=START + timedelta(days=7),
+        label=value,
+        previous_label=previous,
+        source=LabelSource.CHARGEBACK,
+    )
+
+
+def test_a_decision_is_found_by_its_id_and_by_its_transaction(ledger: Ledger) -> None:
+    ledger.record_decisions([decision(1, Outcome.BLOCK), decision(2)])
+    by_id, by_transaction = ledger.find("d-1"), ledger.find("tx-1")
+    assert by_id == by_transaction
+    assert by_id is not None
+    assert (by_id.outcome, by_id.amount_minor, by_id.event_ts, by_id.label) == ("block", 1001, START, None)
+    assert ledger.find("tx-9") is None
+
+
+def test_recording_again_changes_and_counts_nothing(ledger: Ledger) -> None:
+    for _ in range(2):
+        ledger.record_decisions([decision(1), decision(1), decision(2)])
+    assert ledger.record_labels([label(1), label(2, 0.0)]) == [
+        Judged(1.0, "approve", 1001),
+        Judged(0.0, "approve", 1002),
+    ]
+    assert ledger.record_labels([label(1), label(2, 0.0)]) == []
+
+
+def test_a_label_of_a_transaction_that_was_not_decided_here(ledger: Ledger) -> None:
+    assert ledger.record_labels([label(7)]) == [Judged(1.0, None, None)]
+
+
+def test_a_revision_does_not_judge_again_and_is_what_a_reader_sees(ledger: Ledger) -> None:
+    ledger.record_decisions([decision(1)])
+    ledger.record_labels([label(1)])
+    assert ledger.record_labels([label(1, 0.0, previous=1.0, label_id="later")]) == []
+    found = ledger.find("d-1")
+    assert found is not None
+    assert found.label is not None
+
+
+def test_a_label_by_hand_knows_what_it_revises_and_can_be_sent_again(ledger: Ledger) -> None:
+    ledger.record_decisions([decision(1)])
+    recorded = ledger.find("d-1")
+    assert recorded is not None
+    first = ledger.add_label(recorded, "l-1", 1.0, LabelSource.ANALYST, START + timedelta(days=1))
+    second = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
+    again = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
+    assert (first.previous_label, second.previous_label) == (None, 1.0)
+    assert again == second
+    found = ledger.find("tx-1")
+    assert found is not None
+    assert (found.label, found.label_known_ts) == (0.0, START + timedelta(days=2))
+
+
+def test_two_processes_may_migrate_at_once(ledger: Ledger, postgres_url: str) -> None:
+    others = [Ledger(postgres_url) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(Ledger.migrate, others))
+    assert ledger.check() is None
+    for other in others:
+        other.close()

@@ -1,0 +1,179 @@
+"""Training a small world into a real tracking store, read back as the scoring side reads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import yaml
+from matplotlib.image import imread
+from mlflow.entities.model_registry import ModelVersion
+
+from plinth_algorithms.classification import average_precision
+from plinth_features import spec
+from plinth_pipelines.fraud import dataset, protocol, tracking, train
+from plinth_pipelines.fraud.models import CandidateParams
+from plinth_pipelines.fraud.protocol import Protocol
+from plinth_pipelines.fraud.provenance import digest
+from plinth_pipelines.fraud.simulate import SimulationConfig, simulate
+from plinth_pipelines.fraud.train import TrainConfig, TrainedModel
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+FRAUD = spec.load(Path(__file__).parents[2] / "feature_repo/compiled/fraud.json")
+CONFIG = TrainConfig(
+    service=FRAUD,
+    protocol=Protocol(test_start=date(2018, 5, 22), train_days=28),
+    params=CandidateParams(n_estimators=20),
+    source="simulate",
+    source_config={"days": 60},
+)
+
+
+class Trained:
+    """Two runs over the same store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.table = simulate(SimulationConfig(customers=200, terminals=300, days=60, radius=10.0))
+        self.steps: list[tuple[str, float]] = []
+        self.first = self.run(progress=lambda step, share: self.steps.append((step, share)))
+        self.first_champion = self.champion()
+        self.second = self.run()
+
+    def run(self, **options: Any) -> TrainedModel:
+        return train.run(self.uri, self.table, config=CONFIG, **options)
+
+    def champion(self) -> ModelVersion:
+        return mlflow.MlflowClient(self.uri).get_model_version_by_alias("fraud", "champion")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # a local store without a server keeps its artifacts in the working folder
+        return Trained(folder)
+
+
+@pytest.fixture(scope="module")
+def files(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    return Path(mlflow.artifacts.download_artifacts(trained.first.registered.uri, dst_path=str(folder)))
+
+
+def run_files(trained: Trained, path: str) -> Path:
+    run_id = trained.first.registered.run_id
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
+
+
+def test_every_run_makes_a_version_and_takes_the_alias(trained: Trained) -> None:
+    assert (trained.first.registered.version, trained.second.registered.version) == (1, 2)
+    assert int(trained.first_champion.version) == 1
+    assert int(trained.champion().version) == 2
+    assert trained.champion().run_id == trained.second.registered.run_id
+
+
+def test_metadata_tells_the_scoring_side_what_it_needs(trained: Trained, files: Path) -> None:
+    metadata = yaml.safe_load((files / "MLmodel").read_text())["metadata"]
+    cuts = trained.first.thresholds
+    assert metadata == {
+        "feature_names": list(FRAUD.names),
+        "feature_fingerprint": FRAUD.fingerprint,
+        "thresholds": {"monitor": cuts.monitor, "step_up": cuts.step_up, "block": cuts.block},
+    }
+    assert 0 < cuts.monitor < cuts.step_up < cuts.block < 1
+
+
+def test_the_registered_file_is_the_model_that_was_evaluated(trained: Trained, files: Path) -> None:
+    session = onnxruntime.InferenceSession(files / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [(i.name, i.type, i.shape[1]) for i in session.get_inputs()] == [
+        ("features", "tensor(float)", len(FRAUD.names))
+    ]
+    assert [(o.name, o.type, o.shape[1]) for o in session.get_outputs()] == [
+        ("probabilities", "tensor(float)", 2)
+    ]
+    rows = protocol.split(CONFIG.protocol, trained.table).test
+    test = dataset.build(FRAUD, trained.table, label_delay=timedelta(days=7), rows=rows)
+    answers = session.run(None, {"features": test.X.astype(np.float32)})[0]
+    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
+    assert (len(test), test.y.sum()) == (trained.first.evaluation.rows, trained.first.evaluation.frauds)
+    expected = trained.first.evaluation.average_precision
+    assert average_precision(test.y, answers[:, 1].astype(np.float64)) == pytest.approx(expected, abs=1e-4)
+    assert trained.first.onnx_difference <= 1e-6
+
+
+def test_the_same_data_give_the_same_model(trained: Trained) -> None:
+    assert trained.first.evaluation == trained.second.evaluation
+    assert trained.first.thresholds == trained.second.thresholds
+
+
+def test_the_run_says_what_the_model_was_made_of(trained: Trained) -> None:
+    run = mlflow.MlflowClient(trained.uri).get_run(trained.first.registered.run_id)
+    assert (run.data.params["n_estimators"], run.data.params["train_days"]) == ("20", "28")
+    assert run.data.params["random_state"] == "0"
+    assert run.data.tags["feature_fingerprint"] == FRAUD.fingerprint
+    assert run.data.tags["code_revision"]
+    assert run.data.metrics["test_recall"] == trained.first.evaluation.recall
+    assert run.data.metrics["test_block_recall"] <= run.data.metrics["test_monitor_recall"]
+    manifest = json.loads(run_files(trained, "data.json").read_text())
+    assert manifest["sha256"] == digest(trained.table) == run.data.tags["data_sha256"]
+    assert (manifest["rows"], manifest["source"]) == (len(trained.table), "simulate")
+    assert manifest["config"] == {"days": 60}
+    features = json.loads(run_files(trained, "features.json").read_text())
+    assert [view["name"] for view in features["views"]] == [view.name for view in FRAUD.views]
+
+
+@pytest.mark.parametrize("name", ["curves", "scores"])
+def test_figures_are_pictures(trained: Trained, name: str) -> None:
+    picture = imread(run_files(trained, f"figures/{name}.png"))
+    assert picture.shape[0] > 400
+    assert picture.std() > 0.05
+
+
+def test_progress_names_the_steps_in_order(trained: Trained) -> None:
+    assert [step for step, _ in trained.steps] == [
+        "features",
+        "thresholds",
+        "model",
+        "onnx",
+        "mlflow",
+        "done",
+    ]
+    shares = [share for _, share in trained.steps]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_served_means_by_these_features(trained: Trained) -> None:
+    assert tracking.is_served(trained.uri, "fraud", FRAUD.fingerprint)
+    assert not tracking.is_served(trained.uri, "fraud", "0" * 16)
+    assert not tracking.is_served(trained.uri, "unheard-of", FRAUD.fingerprint)
+
+
+def test_days_that_the_transactions_do_not_cover_are_refused(trained: Trained) -> None:
+    late = replace(CONFIG, protocol=Protocol(test_start=date(2019, 5, 22), train_days=28))
+    with pytest.raises(ValueError, match="training days need"):
+        train.run(trained.uri, trained.table, config=late)
+
+
+def test_command_line_trains_on_a_file(trained: Trained, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "transactions.parquet"
+    trained.table[trained.table["event_ts"] < pd.Timestamp("2018-05-29", tz="UTC")].to_parquet(path)
+    features = Path(__file__).parents[2] / "feature_repo/compiled/fraud.json"
+    arguments = ["--tracking-uri", trained.uri, "--transactions", str(path), "--features", str(features)]
+    before = int(trained.champion().version)
+    assert train.main([*arguments, "--test-start", "2018-05-22"]) == 0
+    assert int(trained.champion().version) == before + 1
+    assert "average_precision" in capsys.readouterr().out
