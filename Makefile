@@ -1,7 +1,7 @@
 # The front door. `make` lists what there is.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lock demo up down status logs test test-unit lint format bench test-compose clean
+.PHONY: help setup lock demo up down status logs test test-unit lint lint-types format bench test-compose clean
 
 PYTHON ?= python3.11
 export PYTHON
@@ -56,11 +56,13 @@ test: setup ## Run every test that brings its own servers
 test-unit: setup ## Run the unit tests
 	$(BIN)/pytest tests/unit
 
-lint: setup ## Check style, types and import rules
+lint: setup lint-types ## Check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(wildcard libs/*/src services/*/src pipelines/src cli/src)
 	$(BIN)/lint-imports
+
+lint-types:
+	$(BIN)/mypy $(wildcard libs/*/src services/*/src pipelines/src cli/src)
 
 format: setup ## Format the sources and repair what can be repaired
 	$(BIN)/ruff check --fix .
