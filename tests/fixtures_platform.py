@@ -6,22 +6,26 @@ use what docker-compose.yml publishes on this machine; `skip`, they are skipped.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import socket
 import subprocess
 import sys
 import time
+import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from plinth_features.spec import FeatureService
 
 ROOT = Path(__file__).resolve().parents[1]
 PLINTH = Path(sys.executable).with_name("plinth")
@@ -70,6 +74,22 @@ class RunningPlatform:
             pytest.skip("only for a platform of local processes")
         return self.environ
 
+    def rows(self, view: str, entities: Sequence[str], at: float | None = None) -> list[dict[str, float]]:
+        """Features of entities as of Unix time `at` (now), from Redis. Skips where it cannot be reached."""
+        self.local_environ()
+        import numpy as np
+        import redis
+
+        from plinth_features.rows import Layout
+        from plinth_features.store import RedisRows
+
+        layout = Layout(next(v for v in feature_service().views if v.name == view))
+        names = [aggregation.feature for aggregation in layout.view.aggregations]
+        ts_ms = np.full(len(entities), int((at or time.time()) * 1000) + 1, dtype=np.int64)
+        with redis.Redis(host=HOST, port=self.ports["redis"]) as client:
+            values = layout.read(RedisRows(client, layout).read(entities), ts_ms)
+        return [dict(zip(names, row, strict=True)) for row in values.tolist()]
+
     @property
     def state(self) -> Path:
         """Its state folder. Skips the test where there is none."""
@@ -84,7 +104,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
         pytest.skip("PLINTH_E2E=skip")
     if where == "compose":
         running = _in_containers()
-        register_model(running, seed=1)
+        serve_model(running, seed=1)
         yield running
         return
     environ = _own_environment(tmp_path_factory.mktemp("platform") / "state")
@@ -93,12 +113,38 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
         started = RunningPlatform(ports, {}, environ)
         started.plinth("up", "--timeout", "200")
         running = RunningPlatform(ports, _keys(started.state / "api-keys.env"), environ)
-        register_model(running, seed=1)
-        for name in ("fraud-scorer-api", "fraud-scorer-worker"):
-            wait_until(lambda name=name: is_ready(running, name), f"{name} is ready")
+        serve_model(running, seed=1)
         yield running
     finally:
         subprocess.run([PLINTH, "down", "--purge"], env=environ, capture_output=True, timeout=200)
+
+
+def serve_model(platform: RunningPlatform, seed: int) -> None:
+    """Register a model and wait until the API and the worker decide with it."""
+    expected = f"plinth_fraud_model_version {float(register_model(platform, seed))}"
+
+    def is_served(client: httpx.Client) -> bool:
+        client.post("/v1/decisions", json=new_transaction())  # goes through Kafka to the worker, too
+        pages = [
+            httpx.get(f"{platform.url(name)}/metrics").text
+            for name in ("fraud-scorer-api", "fraud-scorer-worker")
+        ]
+        return all(expected in page for page in pages)
+
+    with platform.client() as client:
+        wait_until(lambda: is_served(client), "the model is served", seconds=90)
+
+
+def new_transaction(**fields: Any) -> dict[str, Any]:
+    """A transaction of a customer and a terminal that nobody has seen before, in JSON's terms."""
+    own = f"e2e-{uuid.uuid4().hex}"
+    return {
+        "transaction_id": own,
+        "customer_id": f"c-{own}",
+        "terminal_id": f"t-{own}",
+        "amount_minor": 1_250,
+        "event_ts": datetime.now(UTC).isoformat(),
+    } | fields
 
 
 def register_model(platform: RunningPlatform, seed: int) -> str:
@@ -107,10 +153,9 @@ def register_model(platform: RunningPlatform, seed: int) -> str:
         warnings.simplefilter("ignore")  # MLflow's, while it is imported and used
         import numpy as np
 
-        from plinth_features import spec
         from plinth_pipelines.fraud import models, onnx_model, tracking
 
-        service = spec.load(ROOT / "feature_repo/compiled/fraud.json")
+        service = feature_service()
         X = np.random.default_rng(seed).uniform(0, 2 * _SPLIT_MAJOR, size=(2_000, len(service.names)))
         y = (X[:, service.names.index("amount")] > _SPLIT_MAJOR).astype(np.int64)
         params = models.CandidateParams(n_estimators=10, learning_rate=1.0, max_depth=2, random_state=seed)
@@ -124,6 +169,22 @@ def register_model(platform: RunningPlatform, seed: int) -> str:
         converted = onnx_model.convert(fitted, len(service.names))
         registered = tracking.register(platform.url("mlflow"), "end to end", MODEL, converted, record)
     return str(registered.version)
+
+
+def find_decision(client: httpx.Client, some_id: str) -> dict[str, Any] | None:
+    """A recorded decision, or None while there is none."""
+    answer = client.get(f"/v1/decisions/{some_id}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    body: dict[str, Any] = answer.raise_for_status().json()
+    return body
+
+
+def feature_service() -> FeatureService:
+    """The features that the platform serves."""
+    from plinth_features import spec
+
+    return spec.load(ROOT / "feature_repo/compiled/fraud.json")
 
 
 def is_ready(platform: RunningPlatform, name: str) -> bool:
@@ -190,59 +251,3 @@ def _is_free(port: int) -> bool:
 def _keys(file: Path) -> dict[str, str]:
     pairs = (line.partition("=") for line in file.read_text().splitlines())
     return {name.removeprefix("PLINTH_API_KEY_").lower(): key for name, _, key in pairs}
-
-
-class Tail:
-    """Topics from now on, as an independent client reads them."""
-
-    def __init__(self, bootstrap: str, topics: list[str], *, from_start: bool = False) -> None:
-        from kafka import KafkaConsumer, TopicPartition
-
-        self._consumer = KafkaConsumer(bootstrap_servers=bootstrap)
-        self._parts = [
-            TopicPartition(topic, part)
-            for topic in topics
-            for part in sorted(self._consumer.partitions_for_topic(topic))
-        ]
-        self._consumer.assign(self._parts)
-        if from_start:
-            self._consumer.seek_to_beginning(*self._parts)
-        else:
-            for part, end in self._consumer.end_offsets(self._parts).items():
-                self._consumer.seek(part, end)
-        self._seen: list[Any] = []
-
-    def find(self, topic: str, **fields: str) -> Any:
-        """The first record of a topic whose JSON value has these fields; its value is in `.json`."""
-
-        def found() -> Any:
-            self._poll()
-            return next(
-                (r for r in self._seen if r.topic == topic and fields.items() <= as_json(r).items()), None
-            )
-
-        return wait_until(found, f"{topic} with {fields}")
-
-    def rest(self) -> list[Any]:
-        """Every record up to the present end."""
-        ends = self._consumer.end_offsets(self._parts)
-        while any(self._consumer.position(part) < end for part, end in ends.items()):
-            self._poll()
-        return self._seen
-
-    def close(self) -> None:
-        """End the connections."""
-        self._consumer.close()
-
-    def _poll(self) -> None:
-        for records in self._consumer.poll(200, max_records=5000).values():
-            self._seen += records
-
-
-def as_json(record: Any) -> dict[str, Any]:
-    """The value of a record; empty where it is no JSON object."""
-    try:
-        value = json.loads(record.value)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "helm/plinth/files/dashboards"
-VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "15m"}
+VARIABLES = {"$__rate_interval": "5m", "$__interval": "15s", "$__range": "15m"}
 
 
 class Query(NamedTuple):

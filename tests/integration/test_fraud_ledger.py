@@ -91,11 +91,12 @@ def test_a_label_by_hand_knows_what_it_revises_and_can_be_sent_again(ledger: Led
     ledger.record_decisions([decision(1)])
     recorded = ledger.find("d-1")
     assert recorded is not None
-    first = ledger.add_label(recorded, "l-1", 1.0, LabelSource.ANALYST, START + timedelta(days=1))
-    second = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
-    again = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
+    first, judged = ledger.add_label(recorded, "l-1", 1.0, LabelSource.ANALYST, START + timedelta(days=1))
+    second, revised = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
+    again, repeated = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
     assert (first.previous_label, second.previous_label) == (None, 1.0)
     assert again == second
+    assert (judged, revised, repeated) == ([Judged(1.0, "approve", 1001)], [], [])
     found = ledger.find("tx-1")
     assert found is not None
     assert (found.label, found.label_known_ts) == (0.0, START + timedelta(days=2))

@@ -26,10 +26,7 @@ from plinth_pipelines.fraud.provenance import digest
 from plinth_pipelines.fraud.simulate import SimulationConfig, simulate
 from plinth_pipelines.fraud.train import TrainConfig, TrainedModel
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow warns of its own parts, from its import on
 
 FRAUD = spec.load(Path(__file__).parents[2] / "feature_repo/compiled/fraud.json")
 CONFIG = TrainConfig(

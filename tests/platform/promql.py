@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry
 
 from feature_store.metrics import EngineMetrics
-from fraud_scorer.metrics import ScorerMetrics
-from fraud_scorer.recorder import RecorderMetrics
+from fraud_scorer.metrics import LabelMetrics, ScorerMetrics
 from plinth_kit import metrics
 from plinth_kit.http_metrics import HttpMetrics
 from plinth_kit.kafka.metrics import PrometheusObserver
@@ -37,7 +36,7 @@ def registry() -> CollectorRegistry:
     declared = metrics.registry()
     EngineMetrics(declared)
     ScorerMetrics(declared, "kafka")
-    RecorderMetrics(declared)
+    LabelMetrics(declared)
     PrometheusObserver(declared)
     HttpMetrics(declared)
     return declared

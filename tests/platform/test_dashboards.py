@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import msgspec
-import promql
+import promql  # type: ignore[import-not-found]
 import pytest
 import yaml
 
@@ -45,7 +45,8 @@ def known_series() -> dict[str, set[str]]:
         for rule in group["rules"]
         if "record" in rule
     }
-    return promql.series() | recorded
+    series: dict[str, set[str]] = promql.series()
+    return series | recorded
 
 
 def test_there_are_dashboards() -> None:

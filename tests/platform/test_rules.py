@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import promql
+import promql  # type: ignore[import-not-found]
 import pytest
 import yaml
 

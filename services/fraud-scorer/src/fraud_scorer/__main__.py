@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 from fraud_scorer import app
 from fraud_scorer.consumer import TOPIC, TransactionHandler
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import ScorerMetrics
+from fraud_scorer.metrics import LabelMetrics, ScorerMetrics
 from fraud_scorer.model import ModelSource, Registry
-from fraud_scorer.recorder import RecorderMetrics, RecordHandler
+from fraud_scorer.recorder import RecordHandler
 from fraud_scorer.service import FraudScorer
 from fraud_scorer.settings import ScorerSettings
 from fraud_scorer.store import RedisState
@@ -70,8 +70,8 @@ def main(role: str) -> int:
     ledger = Ledger(settings.postgres_url)
     health.add("postgres", ledger.check)
     health.add("model", models.missing)
-    producer = broker.producer()
-    batcher = app.Batcher(scorer, models, producer, scored, features.names, settings.model_name, now)
+    log = app.EventLog(broker)
+    batcher = app.Batcher(scorer, models, log, scored, features.names, settings.model_name, now)
     application = http.build(
         service=SERVICE,
         settings=settings,
@@ -79,7 +79,7 @@ def main(role: str) -> int:
         registry=registry,
         keyring=KeyRing.load(settings.api_keys_file),
         hot=app.hot_routes(batcher, settings.model_name),
-        api=app.api(ledger, broker.producer()),
+        api=app.api(ledger, broker, LabelMetrics(registry)),
     )
     server.serve(application, settings, on_stop=models.stop)
     return 0
@@ -91,7 +91,7 @@ def record(settings: ScorerSettings, registry: CollectorRegistry, broker: KafkaB
     health = Health()
     health.add("postgres", ledger.check)
     threading.Thread(target=ledger.migrate_when_there, name="migration", daemon=True).start()
-    handler = RecordHandler(ledger, RecorderMetrics(registry))
+    handler = RecordHandler(ledger, LabelMetrics(registry))
     runner = Runner(
         broker,
         f"{SERVICE}-recorder",

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
+from threading import Lock
 from typing import Annotated
 
 import msgspec
@@ -19,11 +21,12 @@ from fastapi import Depends, FastAPI
 from fastapi import Response as FastResponse
 from msgspec import Meta, Struct
 from pydantic import AwareDatetime, BaseModel, Field
+from sqlalchemy.exc import OperationalError
 
 from fraud_scorer.core.decision import Answer, answer
 from fraud_scorer.events import message, outgoing
 from fraud_scorer.ledger import Ledger, Recorded
-from fraud_scorer.metrics import ScorerMetrics
+from fraud_scorer.metrics import LabelMetrics, ScorerMetrics
 from fraud_scorer.model import ModelSource
 from fraud_scorer.service import Arrival, Decided, FraudScorer
 from plinth_contracts.events import LabelSource, TransactionReceived
@@ -32,7 +35,7 @@ from plinth_kit.auth import Role
 from plinth_kit.fastapi_adapter import requires
 from plinth_kit.http import HotRoute, Request, Response
 from plinth_kit.kafka.message import Outgoing
-from plinth_kit.kafka.ports import DeliveryFailed, Producer
+from plinth_kit.kafka.ports import Broker, DeliveryFailed, DeliveryPending
 from plinth_kit.problems import Problem, decode
 
 MAX_BATCH = 1000
@@ -71,6 +74,33 @@ class LabelOut(BaseModel):
     previous_label: bool | None
 
 
+class EventLog:
+    """Kafka as the API sees it: events are there when `publish` returns. One per thread."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._producer = broker.producer()
+
+    def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        """Send and wait until the broker has them; Problem 503 when it is away."""
+        try:
+            self._producer.produce(outgoing)
+            self._producer.flush(FLUSH_SECONDS)
+        except DeliveryFailed as error:
+            if not isinstance(error, DeliveryPending):
+                self._producer = self._broker.producer()
+            raise Problem(503, detail="Kafka is away, nothing could be logged: send it again") from error
+
+
+@contextmanager
+def database() -> Iterator[None]:
+    """A database that is away becomes a Problem 503."""
+    try:
+        yield
+    except OperationalError as error:
+        raise Problem(503, detail="the database is away: try again") from error
+
+
 class Batcher:
     """Decides transactions in a thread of its own, as many at once as have come meanwhile."""
 
@@ -78,7 +108,7 @@ class Batcher:
         self,
         scorer: FraudScorer,
         models: ModelSource,
-        producer: Producer,
+        log: EventLog,
         metrics: ScorerMetrics,
         names: Sequence[str],
         model_name: str,
@@ -86,7 +116,7 @@ class Batcher:
     ) -> None:
         self._scorer = scorer
         self._models = models
-        self._producer = producer
+        self._log = log
         self._metrics = metrics
         self._names = names
         self._model_name = model_name
@@ -137,11 +167,7 @@ class Batcher:
             transaction_id = one.transaction.transaction_id
             out.append(message(one.transaction, key, transaction_id, one.decision.known_ts, extra))
             out += outgoing(one, self._model_name, self._names, extra)
-        try:
-            self._producer.produce(out)
-            self._producer.flush(FLUSH_SECONDS)
-        except DeliveryFailed as error:
-            raise Problem(503, detail="Kafka is away, the decision could not be logged: try again") from error
+        self._log.publish(out)
         self._metrics.decided(decided, model.version)
         return decided
 
@@ -174,12 +200,14 @@ def hot_routes(batcher: Batcher, model_name: str) -> dict[tuple[str, str], HotRo
     }
 
 
-def api(ledger: Ledger, producer: Producer) -> FastAPI:
+def api(ledger: Ledger, broker: Broker, metrics: LabelMetrics) -> FastAPI:
     """The ordinary routes: labels, and decisions looked up."""
+    log, one_at_a_time = EventLog(broker), Lock()
     app = FastAPI(title="fraud-scorer", version="1")
 
     def found(some_id: str) -> Recorded:
-        recorded = ledger.find(some_id)
+        with database():
+            recorded = ledger.find(some_id)
         if recorded is None:
             raise Problem(404, detail=f"no decision {some_id!r} is recorded (yet)")
         return recorded
@@ -196,15 +224,13 @@ def api(ledger: Ledger, producer: Producer) -> FastAPI:
         if not some_id:
             raise Problem(422, detail="decision_id or transaction_id is needed")
         recorded = found(some_id)
-        event = ledger.add_label(
-            recorded, label_id(recorded, body), float(body.label), body.source, body.observed_at
-        )
-        try:
-            key = event.entity_id.encode()
-            producer.produce([message(event, key, event.label_id, event.known_ts)])
-            producer.flush(FLUSH_SECONDS)
-        except DeliveryFailed as error:
-            raise Problem(503, detail="Kafka is away: send the label again") from error
+        with database():
+            event, judged = ledger.add_label(
+                recorded, label_id(recorded, body), float(body.label), body.source, body.observed_at
+            )
+        metrics.judged(judged)
+        with one_at_a_time:
+            log.publish([message(event, event.entity_id.encode(), event.label_id, event.known_ts)])
         return LabelOut(
             label_id=event.label_id,
             decision_id=recorded.decision_id,

@@ -146,10 +146,11 @@ class Ledger:
 
     def add_label(
         self, decision: Recorded, label_id: str, label: float, source: LabelSource, known_ts: datetime
-    ) -> LabelObserved:
-        """Record a label of a decision, as a revision if there was one; the event that tells of it.
+    ) -> tuple[LabelObserved, list[Judged]]:
+        """Record a label of a decision, as a revision if there was one.
 
-        The same `label_id` again changes nothing and gives the same event.
+        The event that tells of it, and what it judges for the first time. The same `label_id` again changes
+        nothing and gives the same event.
         """
         with self._engine.begin() as connection:
             connection.execute(
@@ -174,10 +175,9 @@ class Ledger:
                 previous_label=previous,
                 source=source,
             )
-            if label_id not in known:
-                columns = _columns([event], LABEL_COLUMNS) | {"transaction_id": [event.request_id]}
-                connection.execute(sql.text(_INSERT_LABELS), columns)
-        return event
+            columns = _columns([event], LABEL_COLUMNS) | {"transaction_id": [event.request_id]}
+            judged = connection.execute(sql.text(_INSERT_LABELS), columns).all()
+        return event, [Judged(*row) for row in judged]
 
     def _execute(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
         with self._engine.begin() as connection:

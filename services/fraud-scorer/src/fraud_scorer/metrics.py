@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from fraud_scorer.ledger import Judged
 from fraud_scorer.service import Decided
 from plinth_contracts.events import Outcome
 
@@ -55,3 +56,28 @@ class ScorerMetrics:
             self._score.observe(one.decision.score)
         if version.isdigit():
             self._model.set(int(version))
+
+
+class LabelMetrics:
+    """How decisions turned out, as labels mature."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._labels = Counter(
+            "plinth_fraud_labels_total",
+            "First labels of transactions, by the outcome that was decided (none: not decided here).",
+            ["outcome", "fraud"],
+            registry=registry,
+        )
+        self._amount = Counter(
+            "plinth_fraud_labelled_amount_minor_total",
+            "Amount of those transactions in minor units.",
+            ["outcome", "fraud"],
+            registry=registry,
+        )
+
+    def judged(self, labels: Sequence[Judged]) -> None:
+        """Count new labels."""
+        for label in labels:
+            names = (label.outcome or "none", "true" if label.label >= 0.5 else "false")
+            self._labels.labels(*names).inc()
+            self._amount.labels(*names).inc(label.amount_minor or 0)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from fraud_scorer.ledger import Judged, Ledger
+from fraud_scorer.ledger import Ledger
+from fraud_scorer.metrics import LabelMetrics
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, LabelObserved
 from plinth_kit.kafka.message import Handled, Invalid, Message, Unavailable
@@ -21,37 +21,12 @@ _decode_decision = codec.decoder(DecisionMade)
 _decode_label = codec.decoder(LabelObserved)
 
 
-class RecorderMetrics:
-    """How decisions turned out, as labels mature."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._labels = Counter(
-            "plinth_fraud_labels_total",
-            "First labels of transactions, by the outcome that was decided (none: not decided here).",
-            ["outcome", "fraud"],
-            registry=registry,
-        )
-        self._amount = Counter(
-            "plinth_fraud_labelled_amount_minor_total",
-            "Amount of those transactions in minor units.",
-            ["outcome", "fraud"],
-            registry=registry,
-        )
-
-    def judged(self, labels: Sequence[Judged]) -> None:
-        """Count new labels."""
-        for label in labels:
-            names = (label.outcome or "none", "true" if label.label >= 0.5 else "false")
-            self._labels.labels(*names).inc()
-            self._amount.labels(*names).inc(label.amount_minor or 0)
-
-
 class RecordHandler:
     """Handler of `decision.made` and `label.observed`."""
 
     topics = (DECISIONS, LABELS)
 
-    def __init__(self, ledger: Ledger, metrics: RecorderMetrics) -> None:
+    def __init__(self, ledger: Ledger, metrics: LabelMetrics) -> None:
         self._ledger = ledger
         self._metrics = metrics
 
