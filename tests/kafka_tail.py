@@ -1,16 +1,34 @@
-"""Topics as a plain client reads them, without the platform's own consumer."""
+"""Topics as plain clients write and read them, without the platform's own."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from fixtures_platform import wait_until
 
 Send = Callable[[str, str, dict[str, Any] | bytes], None]
-"""Of a topic, a key and a value; see the fixture of that name."""
+"""Sends a value (a dict as JSON) with a key to a topic."""
+
+
+@contextmanager
+def sender(bootstrap: str) -> Iterator[Send]:
+    """Produces with kafka-python, waiting for the acknowledgement of each message."""
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+
+    def produce(topic: str, key: str, value: dict[str, Any] | bytes) -> None:
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        producer.send(topic, key=key.encode(), value=data).get(timeout=30)
+
+    try:
+        yield produce
+    finally:
+        producer.close()
 
 
 class Tail:

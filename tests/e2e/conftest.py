@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fixtures_platform import HIGH_AMOUNT_MINOR, RunningPlatform, find_decision, new_transaction, wait_until
-from kafka_tail import Send, Tail
+from kafka_tail import Send, Tail, sender
 
 TOPICS = ["transaction.received", "prediction.logged", "decision.made", "label.observed", "alert.raised"]
 
@@ -30,27 +29,20 @@ def tail(platform: RunningPlatform) -> Iterator[Tail]:
     reader.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def send(platform: RunningPlatform) -> Iterator[Send]:
     """send(topic, key, value): produced with kafka-python and acknowledged; a dict goes as JSON."""
-    from kafka import KafkaProducer
-
-    producer = KafkaProducer(bootstrap_servers=platform.bootstrap, acks="all")
-
-    def produce(topic: str, key: str, value: dict[str, Any] | bytes) -> None:
-        data = value if isinstance(value, bytes) else json.dumps(value).encode()
-        producer.send(topic, key=key.encode(), value=data).get(timeout=30)
-
-    yield produce
-    producer.close()
+    with sender(platform.bootstrap) as produce:
+        yield produce
 
 
 @pytest.fixture(scope="session")
-def decided(platform: RunningPlatform, send: Send) -> dict[str, Any]:
+def decided(platform: RunningPlatform) -> dict[str, Any]:
     """A blocked transaction that went through Kafka and was labelled, so that every metric has a value."""
     transaction = new_transaction(amount_minor=HIGH_AMOUNT_MINOR)
     some_id = transaction["transaction_id"]
-    send("transaction.received", transaction["customer_id"], transaction)
+    with sender(platform.bootstrap) as produce:
+        produce("transaction.received", transaction["customer_id"], transaction)
     with platform.client() as client:
         recorded = wait_until(lambda: find_decision(client, some_id), f"{some_id} is recorded")
         label = {
