@@ -15,7 +15,7 @@ from plinth_features.rows import Layout, Updates
 from plinth_features.spec import DAY, HOUR, Aggregation, View, hop_s
 
 WINDOWS = {"60s": 60, "1h": HOUR, "1d": DAY, "7d": 7 * DAY}
-FUNCTIONS = ("count", "sum", "mean", "min", "max", "std")
+FUNCTIONS = ("count", "sum", "mean", "min", "max", "std", "last", "age", "gap")
 VIEW = View(
     name="v",
     entity="card",
@@ -27,7 +27,7 @@ VIEW = View(
         Aggregation(
             feature=f"{function}_{label}",
             function=function,
-            column=None if function == "count" else "amount",
+            column=None if function in ("count", "age", "gap") else "amount",
             window_s=window,
             default=-1.0,
         )
@@ -60,7 +60,11 @@ def oracle(events: list[E], entity: int, now: int) -> list[float]:
             continue
         mean = sum(values) / len(values)
         std = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values))
-        out += [len(values), sum(values), mean, min(values), max(values), std]
+        newest = [e for e in recent if low * hop <= e.ts <= now]
+        last = newest[-1].amount if newest else -1.0
+        age = (now - newest[-1].ts) / 1000 if newest else -1.0
+        gap = (newest[-1].ts - newest[-2].ts) / 1000 if len(newest) > 1 else -1.0
+        out += [len(values), sum(values), mean, min(values), max(values), std, last, age, gap]
     return out
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plinth_features.spec import Aggregation, View, hop_s
+from plinth_features.spec import STATES, Aggregation, View, hop_s
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -99,6 +99,9 @@ def _by_prefix_sums(
     tail = (ts_ms // hop_ms - aggregation.window_s * 1000 // hop_ms) * hop_ms
     low = np.maximum(_first_at_or_after(events, entity, tail), start)
     low = np.minimum(low, stop)
+    if aggregation.function in STATES:
+        value = _newest(view, aggregation, events, np.maximum(low, stop - view.recent), stop, ts_ms)
+        return np.where(np.isnan(value), aggregation.default, value * aggregation.scale)
     count = _range_sum(events.weight, low, stop)
     if aggregation.function == "count":
         value = count.astype(np.float64)
@@ -141,6 +144,27 @@ def _reduce(function: np.ufunc, values: NDArray[Any], low: Ints, stop: Ints) -> 
     return out
 
 
+def _newest(
+    view: View, aggregation: Aggregation, events: History, low: Ints, stop: Ints, ts_ms: Ints
+) -> Floats:
+    """`last`, `age` or `gap` of the events [low, stop), corrections apart; NaN where there are too few."""
+    if not len(events.ts_ms):
+        return np.full(len(low), np.nan)
+    at = np.arange(len(events.ts_ms))
+    newest = np.r_[-1, np.maximum.accumulate(np.where(events.weight > 0, at, -1))]  # before each position
+    last = newest[stop]
+    before = newest[np.maximum(last, 0)]
+    enough = (before if aggregation.function == "gap" else last) >= low
+    match aggregation.function:
+        case "last":
+            value = events.values[last, view.columns.index(aggregation.column or "")].astype(np.float64)
+        case "age":
+            value = (ts_ms - events.ts_ms[last]) / 1000
+        case _:
+            value = (events.ts_ms[last] - events.ts_ms[before]) / 1000
+    return np.where(enough, value, np.nan)
+
+
 def _statistic(function: str, column: Ints, low: Ints, stop: Ints, n: Ints) -> Floats:
     match function:
         case "sum":
@@ -167,6 +191,14 @@ def at_moment(
     head = max(now, int(tile[settled].max(initial=now)))
     chosen = (tile >= head - aggregation.window_s * 1000 // hop_ms) & (tile <= now)
     chosen &= settled | (ts_ms <= now_ms)
+    if aggregation.function in STATES:
+        chosen &= ~settled & (weight > 0)
+        visible = History(
+            np.zeros(chosen.sum(), dtype=np.int64), ts_ms[chosen], weight[chosen], values[chosen]
+        )
+        ends = np.array([0]), np.array([len(visible.ts_ms)]), np.array([now_ms])
+        state = float(_newest(view, aggregation, visible, *ends)[0])
+        return aggregation.default if np.isnan(state) else state * aggregation.scale
     count = int(weight[chosen].sum())
     if count <= 0:
         return aggregation.default

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plinth_features.spec import Aggregation, View, hop_s, schema_hash
+from plinth_features.spec import STATES, Aggregation, View, hop_s, schema_hash
 
 Rows = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -156,8 +156,13 @@ class Layout:
                 in_recent = seen & (rows["ts"] >= low * ring.hop_ms)
                 count = (rows[f"{ring.prefix}.n"] * in_tiles).sum(1) + (rows["weight"] * in_recent).sum(1)
                 for position, aggregation in group:
-                    value = self._value(rows, ring, aggregation, in_tiles, in_recent, count)
-                    out[:, position] = np.where(count > 0, value * aggregation.scale, aggregation.default)
+                    if aggregation.function in STATES:
+                        value = self._state(rows, aggregation, in_recent, ts_ms)
+                        known = ~np.isnan(value)
+                    else:
+                        value = self._value(rows, ring, aggregation, in_tiles, in_recent, count)
+                        known = count > 0
+                    out[:, position] = np.where(known, value * aggregation.scale, aggregation.default)
         return out
 
     def _apply(self, rows: Rows, updates: Updates) -> int:
@@ -212,6 +217,25 @@ class Layout:
             field[target] = _combine(stat, field[target], values[kept, column])
         if ring is self.rings[-1]:
             rows["late"][at] += ~kept
+
+    def _state(
+        self, rows: Rows, aggregation: Aggregation, in_recent: NDArray[np.bool_], ts_ms: Ints
+    ) -> Floats:
+        """A function of the newest of the chosen recent events; NaN where there are too few."""
+        newest = rows["rank"].astype(np.int64)[:, None] - 1
+        rank = np.where(in_recent & (rows["weight"] > 0), _tile_of_slot(newest, self.view.recent), -1)
+        order = np.argsort(rank, axis=1)
+        all_rows = np.arange(len(rows))
+        last, before = order[:, -1], order[:, -2]
+        enough = rank[all_rows, before if aggregation.function == "gap" else last] >= 0
+        match aggregation.function:
+            case "last":
+                value = rows["value"][all_rows, last, self.view.columns.index(aggregation.column or "")]
+            case "age":
+                value = (ts_ms - rows["ts"][all_rows, last]) / 1000
+            case _:
+                value = (rows["ts"][all_rows, last] - rows["ts"][all_rows, before]) / 1000
+        return np.where(enough, value, np.nan)
 
     def _value(
         self,
@@ -268,7 +292,7 @@ def _rings(view: View) -> tuple[Ring, ...]:
 def _needs(aggregation: Aggregation) -> tuple[str, ...]:
     """Statistics that a tile must keep for this function, beside the count."""
     match aggregation.function:
-        case "count":
+        case "count" | "last" | "age" | "gap":
             return ()
         case "sum" | "mean":
             return ("sum",)

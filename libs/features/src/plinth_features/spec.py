@@ -9,7 +9,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-Function = Literal["count", "sum", "mean", "min", "max", "std"]
+Function = Literal["count", "sum", "mean", "min", "max", "std", "last", "age", "gap"]
+STATES = ("last", "age", "gap")
+"""Functions of the newest events alone; they look no further back than the events kept one by one."""
+
 RequestFunction = Literal["amount", "is_weekend", "is_night"]
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -18,8 +21,9 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 class Aggregation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One windowed feature: `function` of `column` over the last `window_s` seconds of an entity's events.
 
-    `count` needs no column. `default` is the value of an empty window. `scale` multiplies the result: 0.01
-    turns cents into euros.
+    `last` is the newest event's value, `age` the seconds since it, `gap` the seconds between it and the one
+    before. `count`, `age` and `gap` need no column. `default` is the value of an empty window. `scale`
+    multiplies the result: 0.01 turns cents into euros.
     """
 
     feature: str
@@ -42,7 +46,7 @@ class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: str
     partitions: Annotated[int, Meta(ge=1)]
     columns: tuple[str, ...]
-    recent: Annotated[int, Meta(ge=1, le=256)] = 16
+    recent: Annotated[int, Meta(ge=2, le=256)] = 16
     ttl_s: Annotated[int, Meta(ge=1)] = 60 * DAY
     aggregations: tuple[Aggregation, ...]
     description: str = ""
