@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -50,13 +51,13 @@ def demo(
             platform.stop()
             platform.purge()
             platform = current()
-        start(platform, yes=yes)
+        start(platform, yes=yes, hint=False)
         mark.touch()
         from rich.console import Console
 
         from plinth_pipelines.fraud import demo as pipeline
 
-        console = Console(highlight=False)
+        console = Console(file=sys.stdout, highlight=False)
         pipeline.run(_settings(platform), pipeline.Plan(days, speed), console, started=began)
         _where_to_look(platform, console)
 
@@ -105,7 +106,13 @@ def replay(
             transaction_id, customer_id, terminal_id, event_ts, amount, amount_minor, label
         )
         replay_file.run(
-            _settings(platform), file, columns, label_delay_days, start_at, speed, Console(highlight=False)
+            _settings(platform),
+            file,
+            columns,
+            label_delay_days,
+            start_at,
+            speed,
+            Console(file=sys.stdout, highlight=False),
         )
 
 
@@ -125,7 +132,7 @@ def train_fraud() -> None:
 
         from plinth_pipelines.fraud import demo as pipeline
 
-        pipeline.train_only(_settings(platform), Console(highlight=False))
+        pipeline.train_only(_settings(platform), Console(file=sys.stdout, highlight=False))
 
 
 def _settings(platform: Platform) -> PipelineSettings:

@@ -36,8 +36,15 @@ def up(
         start(current(), names, yes=yes, timeout=timeout)
 
 
-def start(platform: Platform, names: list[str] | None = None, *, yes: bool, timeout: float = 180.0) -> None:
-    """What `plinth up` does."""
+def start(
+    platform: Platform,
+    names: list[str] | None = None,
+    *,
+    yes: bool,
+    timeout: float = 180.0,
+    hint: bool = True,
+) -> None:
+    """What `plinth up` does. `hint` also tells where to look and what to do next."""
     began = time.monotonic()
     chosen = names or [process.name for process in platform.table.processes]
     _stop_orphans(platform)
@@ -46,6 +53,8 @@ def start(platform: Platform, names: list[str] | None = None, *, yes: bool, time
     _fetch_jars(platform, chosen)
     platform.start(chosen)
     _wait(platform, chosen, timeout, began)
+    if hint:
+        _hint(platform, chosen)
 
 
 def down(
@@ -125,11 +134,16 @@ def _wait(platform: Platform, names: list[str], timeout: float, began: float) ->
     finally:
         end()
     console.print(f"ready in {time.monotonic() - began:.1f} s")
+
+
+def _hint(platform: Platform, names: list[str]) -> None:
+    from plinth_cli import progress
+
     if any(progress.lacks_only_a_model(platform, status) for status in platform.statuses()):
-        console.print(
+        typer.echo(
             "  no model yet: train one with `plinth train fraud`, or see everything with `plinth demo`"
         )
     for process in platform.table.processes:
         if process.url and process.name in names:
-            console.print(f"  {process.name:<22} {process.url}", soft_wrap=True)
-    console.print(f"  API keys: {platform.config.clear_keys_file}", soft_wrap=True)
+            typer.echo(f"  {process.name:<22} {process.url}")
+    typer.echo(f"  API keys: {platform.config.clear_keys_file}")

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,10 +48,11 @@ class Plan(NamedTuple):
 
 
 def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: float) -> None:
-    """Run every step and print the summary. `started` is time.monotonic() of the command's start."""
-    warnings.simplefilter("ignore")  # Feast's and MLflow's, which say nothing to whoever watches
-    logging.disable(logging.WARNING)
-    with _steps(console) as step:
+    """Run every step and print the summary. `started` is time.monotonic() of the command's start.
+
+    The console must name its file, because what libraries print meanwhile is kept back.
+    """
+    with _quiet(), _steps(console) as step:
         service = _apply_features(settings, step("features: register and compile"))
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
         _train(settings, frame, step("model: train, evaluate, register"))
@@ -73,7 +76,7 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
 def train_only(settings: PipelineSettings, console: Console) -> None:
     """Train, evaluate and register a new version, whatever serves now."""
     service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
-    with _steps(console) as step:
+    with _quiet(), _steps(console) as step:
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
         report = step("model: train, evaluate, register")
         trained = train.run(
@@ -169,10 +172,23 @@ def _detection(frame: pd.DataFrame, watch: replay.Watch) -> protocol.Evaluation 
 
 
 @contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what Feast and MLflow print and log: to whoever watches the bars it says nothing."""
+    silence = io.StringIO()
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(silence), redirect_stderr(silence):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
 def _steps(console: Console) -> Iterator[Callable[[str], Report]]:
     """A progress bar per step; a step's function takes the share that is done."""
     columns = (TextColumn("{task.description:<38}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
 
         def step(description: str) -> Report:
             task = progress.add_task(description, total=1.0)
@@ -183,7 +199,7 @@ def _steps(console: Console) -> Iterator[Callable[[str], Report]]:
 
 def main() -> int:
     """Run against the platform that the environment names."""
-    run(load(PipelineSettings), Plan(), Console(), started=time.monotonic())
+    run(load(PipelineSettings), Plan(), Console(file=sys.stdout), started=time.monotonic())
     return 0
 
 
