@@ -12,9 +12,6 @@ from plinth_contracts.topics import TopicSpec
 Admin: TypeAlias = Any
 """kafka-python's KafkaAdminClient, which has no types."""
 
-_HOUR_MS = 3_600_000
-_DEAD_LETTER_HOURS = 30 * 24
-
 
 @dataclass(frozen=True)
 class NewTopic:
@@ -49,16 +46,12 @@ def connect(bootstrap: str, timeout_ms: int = 5000) -> Admin:
 
 
 def plan(specs: Iterable[TopicSpec]) -> list[NewTopic]:
-    """The topics that the declarations ask for; each also gets `<name>.dlq` with one partition.
-
-    A dead letter is kept at least 30 days, so that there is time to repair its reader.
-    """
+    """The topics that the declarations ask for; each also gets `<name>.dlq` with one partition."""
     topics = []
     for spec in specs:
-        config = {"cleanup.policy": spec.cleanup_policy, "retention.ms": _milliseconds(spec.retention_hours)}
-        kept = -1 if spec.retention_hours < 0 else max(spec.retention_hours, _DEAD_LETTER_HOURS)
+        config = {"cleanup.policy": spec.cleanup_policy, "retention.ms": spec.retention_ms}
         topics.append(NewTopic(spec.name, spec.partitions, config))
-        topics.append(NewTopic(spec.dead_letters, 1, {"retention.ms": _milliseconds(kept)}))
+        topics.append(NewTopic(spec.dead_letters, 1, {"retention.ms": spec.dead_letter_retention_ms}))
     return topics
 
 
@@ -143,7 +136,3 @@ def _committed(admin: Admin) -> dict[str, dict[tuple[str, int], int]]:
         }
         for group, offsets in found.items()
     }
-
-
-def _milliseconds(hours: int) -> str:
-    return str(-1 if hours < 0 else hours * _HOUR_MS)

@@ -13,8 +13,6 @@ from plinth_cli.config import Config
 from plinth_cli.errors import PlatformError
 from plinth_cli.table import HOST, Process
 
-ROLES = ("viewer", "operator", "approver", "admin")
-
 
 def make_folders(config: Config, processes: Sequence[Process]) -> None:
     """The state folder's parts, and a data folder for each process whose command names one."""
@@ -45,16 +43,11 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _make_keys(config: Config) -> None:
-    import msgspec
+    from plinth_kit.auth import key_files
 
-    from plinth_kit.auth import KeyFile, Role, generate
-
-    made = {role: generate(f"demo-{role}", Role.parse(role)) for role in ROLES}
-    lines = [f"PLINTH_API_KEY_{role.upper()}={key}\n" for role, (key, _) in made.items()]
-    write_private(config.clear_keys_file, "".join(lines))
-    write_private(
-        config.keys_file, msgspec.json.encode(KeyFile([entry for _, entry in made.values()])).decode()
-    )
+    clear, digests = key_files()
+    write_private(config.clear_keys_file, clear)
+    write_private(config.keys_file, digests)
 
 
 def jars_folder(config: Config) -> Path:

@@ -16,9 +16,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
-from plinth_kit.auth import KeyFile, Role, generate
+from plinth_kit.auth import key_files
 
 USER = "plinth"
 Token = Callable[[int], str]
@@ -35,10 +33,8 @@ def make(server: Path, client: Path, token: Token = secrets.token_urlsafe) -> li
         _write(server / "pgpass", f"*:*:*:{USER}:{token(24)}\n")
         made.append("pgpass")
     if not (server / "api-keys.json").exists() or not (client / "api-keys.env").exists():
-        keys = [generate(f"demo-{role.name.lower()}", role, token) for role in Role]
-        lines = [f"PLINTH_API_KEY_{entry.role.upper()}={key}\n" for key, entry in keys]
-        digests = msgspec.json.encode(KeyFile([entry for _, entry in keys])).decode()
-        _write(client / "api-keys.env", "".join(lines))
+        clear, digests = key_files(token)
+        _write(client / "api-keys.env", clear)
         _write(server / "api-keys.json", digests)
         made += ["api-keys.env", "api-keys.json"]
     return made

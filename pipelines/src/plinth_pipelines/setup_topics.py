@@ -17,22 +17,17 @@ from plinth_kit.settings import KafkaSettings, load
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 120.0
-_DEAD_LETTER_HOURS = 30 * 24
-_HOUR_MS = 3_600_000
 
 
 def plan(specs: Iterable[topics.TopicSpec], replication: int = 1) -> list[Any]:
     """The topics that the declarations ask for, as confluent-kafka's NewTopic.
 
-    Each also gets `<name>.dlq` with one partition, kept at least 30 days, so that there is time to repair
-    its reader. A retention of -1 hours means for ever.
+    Each also gets `<name>.dlq` with one partition.
     """
     wanted = []
     for spec in specs:
-        hours = spec.retention_hours
-        kept = hours if hours < 0 else max(hours, _DEAD_LETTER_HOURS)
-        config = {"cleanup.policy": spec.cleanup_policy, "retention.ms": _milliseconds(hours)}
-        dead = {"cleanup.policy": "delete", "retention.ms": _milliseconds(kept)}
+        config = {"cleanup.policy": spec.cleanup_policy, "retention.ms": spec.retention_ms}
+        dead = {"cleanup.policy": "delete", "retention.ms": spec.dead_letter_retention_ms}
         wanted.append(NewTopic(spec.name, spec.partitions, replication, config=config))
         wanted.append(NewTopic(spec.dead_letters, 1, replication, config=dead))
     return wanted
@@ -76,10 +71,6 @@ def main() -> int:
     created = create_when_there(admin, plan(topics.load()), time.monotonic() + WAIT_SECONDS)
     logger.info("topics are there", extra={"made": sorted(created)})
     return 0
-
-
-def _milliseconds(hours: int) -> str:
-    return str(-1 if hours < 0 else hours * _HOUR_MS)
 
 
 if __name__ == "__main__":

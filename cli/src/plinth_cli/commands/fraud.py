@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plinth_cli.commands.lifecycle import start
+from plinth_cli.commands.lifecycle import start, where_to_look
 from plinth_cli.console import fail, plain_errors
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def demo(
 
         console = Console(file=sys.stdout, highlight=False)
         pipeline.run(_settings(platform), pipeline.Plan(days, speed), console, started=began)
-        _where_to_look(platform, console)
+        where_to_look(platform, [process.name for process in platform.table.processes])
+        typer.echo(
+            "The platform stays up: `plinth status` shows it, `make down` stops it and deletes its data."
+        )
 
 
 def replay(
@@ -155,11 +158,3 @@ def _has_transactions(platform: Platform) -> bool:
     """Whether anything was ever sent: Kafka's folder holds a segment that is not empty."""
     logs = (platform.config.data / "kafka").glob("**/transaction.received-*/*.log")
     return any(log.stat().st_size for log in logs)
-
-
-def _where_to_look(platform: Platform, console: object) -> None:
-    for process in platform.table.processes:
-        if process.url:
-            console.print(f"  {process.name:<22} {process.url}", soft_wrap=True)  # type: ignore[attr-defined]
-    typer.echo(f"  API keys               {platform.config.clear_keys_file}")
-    typer.echo("The platform stays up: `plinth status` shows it, `make down` stops it and deletes its data.")

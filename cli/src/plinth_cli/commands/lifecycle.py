@@ -54,7 +54,7 @@ def start(
     platform.start(chosen)
     _wait(platform, chosen, timeout, began)
     if hint:
-        _hint(platform, chosen)
+        where_to_look(platform, chosen)
 
 
 def down(
@@ -136,7 +136,8 @@ def _wait(platform: Platform, names: list[str], timeout: float, began: float) ->
     console.print(f"ready in {time.monotonic() - began:.1f} s")
 
 
-def _hint(platform: Platform, names: list[str]) -> None:
+def where_to_look(platform: Platform, names: list[str]) -> None:
+    """Tell the addresses of the named processes, where the keys are, and how to get a model."""
     from plinth_cli import progress
 
     if any(progress.lacks_only_a_model(platform, status) for status in platform.statuses()):

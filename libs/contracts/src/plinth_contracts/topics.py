@@ -9,6 +9,8 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
+DEAD_LETTER_HOURS = 30 * 24
+
 Name = Annotated[str, Meta(pattern=r"^[a-z]+(\.[a-z]+)+$")]
 
 
@@ -29,6 +31,21 @@ class TopicSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def dead_letters(self) -> str:
         """Topic for messages of this topic that could not be processed (one partition)."""
         return f"{self.name}.dlq"
+
+    @property
+    def retention_ms(self) -> str:
+        """How long a message is kept, as Kafka's `retention.ms`; -1 is for ever."""
+        return _milliseconds(self.retention_hours)
+
+    @property
+    def dead_letter_retention_ms(self) -> str:
+        """The same for dead letters: at least 30 days, so that there is time to repair the reader."""
+        for_ever = self.retention_hours < 0
+        return _milliseconds(-1 if for_ever else max(self.retention_hours, DEAD_LETTER_HOURS))
+
+
+def _milliseconds(hours: int) -> str:
+    return "-1" if hours < 0 else str(hours * 3_600_000)
 
 
 def load() -> list[TopicSpec]:

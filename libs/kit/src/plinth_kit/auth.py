@@ -146,6 +146,14 @@ def generate(
     return key, KeyEntry(name, role.name.lower(), hashlib.sha256(key.encode()).hexdigest())
 
 
+def key_files(token: Callable[[int], str] = secrets.token_urlsafe) -> tuple[str, str]:
+    """Two texts for a new installation with one key per role: the keys as PLINTH_API_KEY_<ROLE> lines for
+    those who call, and the keys file of their digests for the services."""
+    keys = [generate(f"demo-{role.name.lower()}", role, token) for role in Role]
+    lines = [f"PLINTH_API_KEY_{entry.role.upper()}={key}\n" for key, entry in keys]
+    return "".join(lines), msgspec.json.encode(KeyFile([entry for _, entry in keys])).decode()
+
+
 def _index(entries: Iterable[KeyEntry]) -> dict[str, tuple[str, Principal]]:
     keys: dict[str, tuple[str, Principal]] = {}
     for entry in entries:

@@ -55,7 +55,7 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
     with _quiet(), _steps(console) as step:
         service = _apply_features(settings, step("features: register and compile"))
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
-        _train(settings, frame, step("model: train, evaluate, register"))
+        _train(settings, service, frame, step("model: train, evaluate, register"))
         _backfill(settings, service, frame, step("feature rows: backfill history"))
         _wait_until_ready(settings.scorer_url, step("fraud scorer: load the model"))
     end = START + timedelta(days=plan.days)
@@ -114,8 +114,9 @@ def _transactions(state: Path, report: Report) -> pd.DataFrame:
     return frame
 
 
-def _train(settings: PipelineSettings, frame: pd.DataFrame, report: Report) -> None:
-    service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
+def _train(
+    settings: PipelineSettings, service: spec.FeatureService, frame: pd.DataFrame, report: Report
+) -> None:
     if not tracking.is_served(
         settings.mlflow_url, train.TrainConfig(service).model_name, service.fingerprint
     ):

@@ -125,9 +125,13 @@ class FraudScorer:
         `clock` and `Arrival.received` count seconds on the same scale; latency is the difference.
         """
         transactions = [arrival.transaction for arrival in arrivals]
-        entities = {view.name: self._entities(view.entity, transactions) for view in self._features.views}
+        projected = [projection.transaction(transaction) for transaction in transactions]
+        entities = {
+            view.name: list(dict.fromkeys(p.entities[view.entity] for p in projected))
+            for view in self._features.views
+        }
         snapshot = self._state.read(entities, [t.transaction_id for t in transactions])
-        features = self._compute(arrivals, entities, snapshot.rows)
+        features = self._compute(arrivals, projected, entities, snapshot.rows)
         scores = model.score(features.astype(np.float32))
         verdicts = outcomes(scores, model.thresholds)
         done = self._clock()
@@ -156,15 +160,14 @@ class FraudScorer:
             decided.append(Decided(transaction, decision, decision != mine))
         return decided
 
-    def _entities(self, kind: str, transactions: Sequence[TransactionReceived]) -> list[str]:
-        field = {"customer": "customer_id", "terminal": "terminal_id"}[kind]
-        return list(dict.fromkeys(getattr(t, field) for t in transactions))
-
     def _compute(
-        self, arrivals: Sequence[Arrival], entities: Mapping[str, Sequence[str]], rows: Mapping[str, Rows]
+        self,
+        arrivals: Sequence[Arrival],
+        projected: Sequence[projection.Projected],
+        entities: Mapping[str, Sequence[str]],
+        rows: Mapping[str, Rows],
     ) -> Floats:
         """Features [arrivals, features] right after each arrival."""
-        projected = [projection.transaction(arrival.transaction) for arrival in arrivals]
         ts_ms = np.array([p.ts_ms for p in projected], dtype=np.int64)
         amounts = np.array([p.columns["amount_minor"] for p in projected], dtype=np.int64)
         parts = [request.compute(self._features.request, ts_ms, amounts)]
