@@ -68,14 +68,14 @@ def test_recording_again_changes_and_counts_nothing(ledger: Ledger) -> None:
     for _ in range(2):
         ledger.record_decisions([decision(1), decision(1), decision(2)])
     assert ledger.record_labels([label(1), label(2, 0.0)]) == [
-        Judged(1.0, "approve", 1001),
-        Judged(0.0, "approve", 1002),
+        Judged(1.0, "approve", 1001, False, 1.0),
+        Judged(0.0, "approve", 1002, False, 1.0),
     ]
     assert ledger.record_labels([label(1), label(2, 0.0)]) == []
 
 
 def test_a_label_of_a_transaction_that_was_not_decided_here(ledger: Ledger) -> None:
-    assert ledger.record_labels([label(7)]) == [Judged(1.0, None, None)]
+    assert ledger.record_labels([label(7)]) == [Judged(1.0, None, None, None, None)]
 
 
 def test_a_revision_does_not_judge_again_and_is_what_a_reader_sees(ledger: Ledger) -> None:
@@ -96,7 +96,7 @@ def test_a_label_by_hand_knows_what_it_revises_and_can_be_sent_again(ledger: Led
     again, repeated = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
     assert (first.previous_label, second.previous_label) == (None, 1.0)
     assert again == second
-    assert (judged, revised, repeated) == ([Judged(1.0, "approve", 1001)], [], [])
+    assert (judged, revised, repeated) == ([Judged(1.0, "approve", 1001, False, 1.0)], [], [])
     found = ledger.find("tx-1")
     assert found is not None
     assert (found.label, found.label_known_ts) == (0.0, START + timedelta(days=2))

@@ -41,7 +41,11 @@ class LabelSource(StrEnum):
 
 
 class TransactionReceived(Event, frozen=True, kw_only=True):
-    """A card payment at a terminal, before it is decided."""
+    """A card payment at a terminal, before it is decided.
+
+    `latitude` and `longitude` say where the card was used, in degrees (WGS 84); one without the other counts
+    as unknown. `merchant_category` is the ISO 18245 code of the shop.
+    """
 
     transaction_id: Id
     customer_id: Id
@@ -49,6 +53,9 @@ class TransactionReceived(Event, frozen=True, kw_only=True):
     amount_minor: Money
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "EUR"
     event_ts: Utc
+    latitude: Annotated[float, Meta(ge=-90.0, le=90.0)] | None = None
+    longitude: Annotated[float, Meta(ge=-180.0, le=180.0)] | None = None
+    merchant_category: Annotated[str, Meta(pattern=r"^[0-9]{4}$")] | None = None
 
 
 class PredictionLogged(Event, frozen=True, kw_only=True):
@@ -77,7 +84,12 @@ class PredictionLogged(Event, frozen=True, kw_only=True):
 
 
 class DecisionMade(Event, frozen=True, kw_only=True):
-    """What was decided about a transaction. `decision_id` is the id of the prediction behind it."""
+    """What was decided about a transaction. `decision_id` is the id of the prediction behind it.
+
+    `score` is the model's, 0 where no model was there; `rule_score` the sum of the weights of the rules that
+    fired; `reasons` are codes of the policy, the weightiest first. `let_through` marks a transaction that
+    the policy would have blocked and that chance let pass, `propensity` is the probability of what happened.
+    """
 
     decision_id: Id
     transaction_id: Id
@@ -87,6 +99,10 @@ class DecisionMade(Event, frozen=True, kw_only=True):
     event_ts: Utc
     outcome: Outcome
     score: Share
+    rule_score: Share = 0.0
+    reasons: tuple[str, ...] = ()
+    let_through: bool = False
+    propensity: Share = 1.0
     degraded: tuple[str, ...] = ()
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sql
 from alembic import command
 from alembic.config import Config
@@ -33,17 +34,26 @@ class Recorded(Struct, frozen=True, kw_only=True):
     event_ts: datetime
     outcome: str
     score: float
+    rule_score: float
+    reasons: tuple[str, ...]
+    let_through: bool
+    propensity: float
     label: float | None = None
     label_source: str | None = None
     label_known_ts: datetime | None = None
 
 
 class Judged(Struct, frozen=True):
-    """A label that was new, and the outcome of the decision it judges (None: not decided here)."""
+    """A label that was new, and the decision it judges (outcome None: not decided here).
+
+    `propensity` is the probability of that decision under the policy, `let_through` whether chance made it.
+    """
 
     label: float
     outcome: str | None
     amount_minor: int | None
+    let_through: bool | None
+    propensity: float | None
 
 
 _FIND = """
@@ -58,11 +68,13 @@ limit 1
 
 _INSERT_DECISIONS = """
 insert into decisions
-  (decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score)
+  (decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
+   rule_score, reasons, let_through, propensity)
 select * from unnest(
   cast(:decision_id as text[]), cast(:transaction_id as text[]), cast(:customer_id as text[]),
   cast(:terminal_id as text[]), cast(:amount_minor as bigint[]), cast(:event_ts as timestamptz[]),
-  cast(:outcome as text[]), cast(:score as double precision[]))
+  cast(:outcome as text[]), cast(:score as double precision[]), cast(:rule_score as double precision[]),
+  cast(:reasons as jsonb[]), cast(:let_through as boolean[]), cast(:propensity as double precision[]))
 on conflict do nothing
 """
 
@@ -76,7 +88,7 @@ with new as (
   on conflict do nothing
   returning transaction_id, label, previous_label
 )
-select new.label, d.outcome, d.amount_minor
+select new.label, d.outcome, d.amount_minor, d.let_through, d.propensity
 from new left join decisions d using (transaction_id)
 where new.previous_label is null
 """
@@ -129,7 +141,9 @@ class Ledger:
     def record_decisions(self, decisions: Sequence[DecisionMade]) -> None:
         """Insert decisions that are not there yet."""
         if decisions:
-            self._execute(_INSERT_DECISIONS, _columns(decisions, DECISION_COLUMNS))
+            columns = _columns(decisions, DECISION_COLUMNS)
+            reasons = [msgspec.json.encode(decision.reasons).decode() for decision in decisions]
+            self._execute(_INSERT_DECISIONS, columns | {"reasons": reasons})
 
     def record_labels(self, labels: Sequence[LabelObserved]) -> list[Judged]:
         """Insert labels that are not there yet; those that judge a transaction for the first time."""
@@ -142,7 +156,7 @@ class Ledger:
         """A decision by its id or by that of its transaction."""
         with self._engine.connect() as connection:
             row = connection.execute(sql.text(_FIND), {"id": some_id}).mappings().first()
-        return None if row is None else Recorded(**{key: row[key] for key in Recorded.__struct_fields__})
+        return None if row is None else msgspec.convert(dict(row), Recorded)
 
     def add_label(
         self, decision: Recorded, label_id: str, label: float, source: LabelSource, known_ts: datetime
@@ -194,6 +208,9 @@ DECISION_COLUMNS = (
     "event_ts",
     "outcome",
     "score",
+    "rule_score",
+    "let_through",
+    "propensity",
 )
 LABEL_COLUMNS = ("label_id", "label", "previous_label", "source", "event_ts", "known_ts")
 
