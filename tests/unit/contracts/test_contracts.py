@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
 from plinth_contracts import codec, schema, topics
@@ -22,6 +24,23 @@ def test_an_example_fits_its_schema_and_survives_a_round_trip(path: Path) -> Non
     jsonschema.validate(json.loads(raw), schema.committed()[topic])
     event = codec.decoder(EVENT_TYPES[topic])(raw)
     assert codec.decoder(EVENT_TYPES[topic])(codec.encode(event)) == event
+
+
+def test_headers_are_cloudevents_whichever_way_their_time_is_given() -> None:
+    time = datetime(2018, 8, 22, 9, 30, tzinfo=UTC)
+    trace = [("traceparent", b"00-1-2-01")]
+    headers = codec.headers("decision.made", event_id="d-1", source="scorer", time=time, extra=trace)
+    assert dict(headers) == {
+        "ce_specversion": b"1.0",
+        "ce_type": b"decision.made",
+        "ce_source": b"scorer",
+        "content-type": b"application/json",
+        "ce_id": b"d-1",
+        "ce_time": b"2018-08-22T09:30:00+00:00",
+        "traceparent": b"00-1-2-01",
+    }
+    once = codec.timestamp(time)
+    assert codec.headers("decision.made", event_id="d-1", source="scorer", time=once, extra=trace) == headers
 
 
 def test_every_topic_has_a_type_a_schema_and_an_example() -> None:
@@ -60,3 +79,31 @@ def test_a_field_removed_loosened_or_retyped_breaks_a_consumer(transaction: sche
         "customer_id: no longer always present",
         "terminal_id: removed",
     ]
+
+
+def _transaction(**fields: str) -> bytes:
+    right = {"transaction_id": '"a"', "customer_id": '"c"', "terminal_id": '"t"', "amount_minor": "1"}
+    right["event_ts"] = '"2018-08-22T10:30:00Z"'
+    text = ",".join(f'"{name}":{value}' for name, value in (right | fields).items())
+    return ("{" + text + "}").encode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"transaction_id": '"a\\n"'}, r"`\$.transaction_id`"),
+        ({"currency": '"EUR\\n"'}, r"`\$.currency`"),
+        ({"event_ts": '"0001-01-01T00:00:00+14:00"'}, "`event_ts` must lie in the years 1970 to 2199, UTC"),
+        ({"event_ts": '"1970-01-01T00:00:00+00:01"'}, "`event_ts` must lie in the years 1970 to 2199, UTC"),
+        ({"event_ts": '"9999-12-31T23:59:59-14:00"'}, "`event_ts` must lie in the years 1970 to 2199, UTC"),
+        ({"event_ts": '"2018-08-22T10:30:00+16:00"'}, "`event_ts` must have a zone within 14:00:00 of UTC"),
+        ({"unknown": "[" * 100_000}, "JSON is malformed: maximum recursion depth"),
+        ({"transaction_id": '"\udcff"'}, "JSON is malformed: 'utf-8' codec can't decode"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_no_reader_could_use_is_refused_as_such(fields: dict[str, str], reason: str) -> None:
+    read = codec.decoder(EVENT_TYPES["transaction.received"])
+    assert read(_transaction(event_ts='"2018-08-22T10:30:00+14:00"'))
+    with pytest.raises(msgspec.DecodeError, match=reason):
+        read(_transaction(**fields))

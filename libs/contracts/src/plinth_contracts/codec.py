@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import cache
 from typing import TypeVar
 
 import msgspec
 
 from plinth_contracts.events import EVENT_TYPES, Event
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound=msgspec.Struct)
 Headers = tuple[tuple[str, bytes], ...]
 
 _encoder = msgspec.json.Encoder()
@@ -28,20 +29,46 @@ def encode(event: Event) -> bytes:
 
 
 def decoder(event_type: type[E]) -> Callable[[bytes], E]:
-    """A function from JSON bytes to the event; it raises msgspec.ValidationError naming the field."""
-    return msgspec.json.Decoder(event_type).decode
+    """A function from JSON bytes to the event, or the part of it that a reader wants.
+
+    It raises msgspec.ValidationError naming the field.
+
+    Whatever the bytes are, it raises nothing but msgspec.DecodeError.
+    """
+    decode = msgspec.json.Decoder(event_type).decode
+
+    def read(value: bytes) -> E:
+        try:
+            return decode(value)
+        except (UnicodeDecodeError, RecursionError) as error:  # msgspec's own do not cover these
+            raise msgspec.DecodeError(f"JSON is malformed: {error}") from error
+
+    return read
+
+
+def timestamp(time: datetime) -> bytes:
+    """`ce_time` of an event; where a batch has one time, made once for all of it."""
+    return time.isoformat().encode()
 
 
 def headers(
-    topic: str, *, event_id: str, source: str, time: datetime, extra: Iterable[tuple[str, bytes]] = ()
+    topic: str,
+    *,
+    event_id: str,
+    source: str,
+    time: datetime | bytes,
+    extra: Iterable[tuple[str, bytes]] = (),
 ) -> Headers:
-    """CloudEvents headers of a message; `extra` carries e.g. `traceparent`."""
+    """CloudEvents headers of a message. `time`: also what `timestamp` made; `extra`: e.g. `traceparent`."""
+    at = time if isinstance(time, bytes) else timestamp(time)
+    return (*_constant(topic, source), ("ce_id", event_id.encode()), ("ce_time", at), *extra)
+
+
+@cache
+def _constant(topic: str, source: str) -> Headers:
     return (
         ("ce_specversion", b"1.0"),
         ("ce_type", topic.encode()),
-        ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
-        ("ce_time", time.isoformat().encode()),
         ("content-type", b"application/json"),
-        *extra,
     )

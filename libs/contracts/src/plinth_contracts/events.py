@@ -1,21 +1,48 @@
 """Event types. A consumer may declare a smaller struct of its own: unknown fields are ignored.
 
-Ids are strings of 1 to 64 visible characters, money is integer minor units (cents), every time is
-UTC with a zone. `event_ts` says when a thing happened, `known_ts` when the platform knew of it.
+Ids are strings of 1 to 64 visible characters, money is integer minor units (cents), every time has a zone
+and lies in the years 1970 to 2199. `event_ts` says when a thing happened, `known_ts` when the platform knew
+of it.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Id = Annotated[str, Meta(pattern=r"^[!-~]{1,64}$", description="1 to 64 visible ASCII characters")]
+# $ alone would let a line's end pass behind the last character.
+Id = Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="1 to 64 visible ASCII characters")]
 Utc = Annotated[datetime, Meta(tz=True)]
 Money = Annotated[int, Meta(ge=0, le=10**12, description="minor units, e.g. cents")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Label = Annotated[float, Meta(ge=-1e12, le=1e12)]
+
+FIRST, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+MAX_OFFSET = timedelta(hours=14)
+"""Of a zone from UTC; no place on Earth has more, and Postgres refuses 16 hours."""
+
+
+def check_times(**times: datetime) -> None:
+    """ValueError that names the first time outside FIRST to END, or whose zone is none on Earth."""
+    for name, time in times.items():
+        if not FIRST <= time < END:
+            raise ValueError(f"`{name}` must lie in the years {FIRST.year} to {END.year - 1}, UTC")
+        if time.tzinfo is not UTC and abs(time.utcoffset() or timedelta()) > MAX_OFFSET:
+            raise ValueError(f"`{name}` must have a zone within {MAX_OFFSET} of UTC")
+
+
+MAX_AHEAD = timedelta(days=1)
+"""An event may lie so far after the moment at which it was sent. One from a distant future would move the
+windows of its entity there, and leave all that really happens behind them."""
+
+
+def check_not_ahead(name: str, time: datetime, sent: datetime) -> None:
+    """ValueError that names a time which lies too far after it was sent."""
+    if time - sent > MAX_AHEAD:
+        raise ValueError(f"`{name}` must not lie more than a day ahead")
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -51,11 +78,14 @@ class TransactionReceived(Event, frozen=True, kw_only=True):
     customer_id: Id
     terminal_id: Id
     amount_minor: Money
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "EUR"
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "EUR"
     event_ts: Utc
     latitude: Annotated[float, Meta(ge=-90.0, le=90.0)] | None = None
     longitude: Annotated[float, Meta(ge=-180.0, le=180.0)] | None = None
-    merchant_category: Annotated[str, Meta(pattern=r"^[0-9]{4}$")] | None = None
+    merchant_category: Annotated[str, Meta(pattern=r"^[0-9]{4}$(?!\n)")] | None = None
+
+    def __post_init__(self) -> None:
+        check_times(event_ts=self.event_ts)
 
 
 class PredictionLogged(Event, frozen=True, kw_only=True):
@@ -89,6 +119,7 @@ class DecisionMade(Event, frozen=True, kw_only=True):
     `score` is the model's, 0 where no model was there; `rule_score` the sum of the weights of the rules that
     fired; `reasons` are codes of the policy, the weightiest first. `let_through` marks a transaction that
     the policy would have blocked and that chance let pass, `propensity` is the probability of what happened.
+    `policy` is the version of the policy.
     """
 
     decision_id: Id
@@ -100,10 +131,14 @@ class DecisionMade(Event, frozen=True, kw_only=True):
     outcome: Outcome
     score: Share
     rule_score: Share = 0.0
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Id, ...] = ()
     let_through: bool = False
     propensity: Share = 1.0
+    policy: str = ""
     degraded: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_times(event_ts=self.event_ts)
 
 
 class LabelObserved(Event, frozen=True, kw_only=True):
@@ -112,6 +147,7 @@ class LabelObserved(Event, frozen=True, kw_only=True):
     It points to a prediction by `prediction_id`, or by `request_id` and `entity_id`. `entities` names every
     entity whose features learn from it, by kind, e.g. {"terminal": "t-7"}. A revision carries the label that
     it replaces in `previous_label`, so that a sum over labels can be corrected without looking back.
+    `amount_minor` is the judged transaction's amount, where the reporter knows it.
     """
 
     label_id: Id
@@ -121,9 +157,13 @@ class LabelObserved(Event, frozen=True, kw_only=True):
     entities: dict[str, Id]
     event_ts: Utc
     known_ts: Utc
-    label: float
-    previous_label: float | None = None
+    label: Label
+    previous_label: Label | None = None
+    amount_minor: Money | None = None
     source: LabelSource = LabelSource.CHARGEBACK
+
+    def __post_init__(self) -> None:
+        check_times(event_ts=self.event_ts, known_ts=self.known_ts)
 
 
 class AlertRaised(Event, frozen=True, kw_only=True):
@@ -131,7 +171,7 @@ class AlertRaised(Event, frozen=True, kw_only=True):
 
     alert_id: Id
     kind: str
-    severity: Annotated[str, Meta(pattern=r"^(info|warning|critical)$")]
+    severity: Annotated[str, Meta(pattern=r"^(info|warning|critical)$(?!\n)")]
     entity_id: Id
     summary: str
     event_ts: Utc
