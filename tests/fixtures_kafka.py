@@ -56,6 +56,16 @@ class KafkaProcess:
         """host:port for clients."""
         return f"127.0.0.1:{self._port}"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """E.g. SIGSTOP, for a broker that hangs."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def start(self) -> None:
         """Returns once the broker answers; fails the test with its log after a deadline."""
         with (self.folder / "broker.log").open("ab") as log:

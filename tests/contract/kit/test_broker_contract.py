@@ -17,7 +17,7 @@ import pytest
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_kit.kafka.memory import MemoryBroker
 from plinth_kit.kafka.message import Handled, Message, Outgoing, Partition
-from plinth_kit.kafka.ports import Broker, Consumer, DeliveryFailed
+from plinth_kit.kafka.ports import Broker, Consumer, DeliveryFailed, DeliveryRefused
 from plinth_kit.kafka.runner import Runner
 
 DEADLINE = 60.0
@@ -282,7 +282,7 @@ def test_a_refused_message_fails_the_flush_by_topic_and_every_call_after(backend
     topic = backend.refusing_topic()
     producer = backend.broker.producer()
     producer.produce([Outgoing(topic, b"k", random.Random(7).randbytes(2_000))])
-    with pytest.raises(DeliveryFailed) as failure:
+    with pytest.raises(DeliveryRefused) as failure:
         producer.flush(DEADLINE)
     assert failure.value.topic == topic
     assert "large" in failure.value.reason.lower()
@@ -290,6 +290,15 @@ def test_a_refused_message_fails_the_flush_by_topic_and_every_call_after(backend
         producer.produce([Outgoing(topic, b"k", b"small")])
     with pytest.raises(DeliveryFailed):
         producer.flush(DEADLINE)
+
+
+def test_an_abandoned_producer_takes_nothing_of_what_was_delivered_back(backend: Backend) -> None:
+    topic = backend.topic()
+    producer = backend.broker.producer()
+    producer.produce([Outgoing(topic, b"k", b"1")])
+    producer.flush(DEADLINE)
+    producer.abandon()
+    assert [m.value for m in _read(backend.join([topic]), 1)] == [b"1"]
 
 
 def test_runners_of_one_group_process_everything_while_one_comes_and_one_goes(backend: Backend) -> None:

@@ -364,3 +364,12 @@ def test_no_source_builds_on_starlettes_slow_middleware() -> None:
     kit = Path(problems.__file__).parent
 
     assert [path.name for path in kit.rglob("*.py") if "BaseHTTPMiddleware" in path.read_text()] == []
+
+
+def test_a_path_is_exact_so_that_nothing_redirects() -> None:
+    assert App().call("POST", "/v1/basket/").status_code == 404
+
+
+def test_a_content_length_too_long_to_be_a_number_is_too_large() -> None:
+    answer = App().call("POST", "/v1/echo", headers={"content-length": "9" * 5_000}, content=b"{}")
+    assert answer.status_code == 413

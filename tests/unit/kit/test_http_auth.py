@@ -1,6 +1,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,17 @@ def test_a_wrong_file_is_refused_at_start(tmp_path: Path, content: str, reason: 
         KeyRing.load(path)
 
     assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_uncaught_that_ends_the_process_with_its_one_line(tmp_path: Path) -> None:
+    load = "import pathlib, sys, plinth_kit.auth as auth; auth.KeyRing.load(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", load, str(tmp_path / "none.json")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "unset PLINTH_API_KEYS_FILE" in done.stderr
 
 
 def test_a_missing_file_is_refused_at_start(tmp_path: Path) -> None:

@@ -97,3 +97,34 @@ def test_problems_import_no_web_framework() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "set()\n"
+
+
+class Dated(msgspec.Struct):
+    when: int
+
+    def __post_init__(self) -> None:
+        if self.when < 0:
+            raise ValueError("`when` must not be negative")
+
+
+def test_what_a_struct_says_of_its_own_field_names_that_field() -> None:
+    with pytest.raises(Problem) as caught:
+        problems.decode(msgspec.json.Decoder(list[Dated]).decode, b'[{"when":1},{"when":-1}]')
+    assert caught.value.errors == (FieldError("[1].when", "must not be negative"),)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"when":"\xff"}', "the body is not UTF-8"),
+        (b'{"x":' + b"[" * 100_000, "the body is nested too deeply"),
+    ],
+    ids=["utf8", "deep"],
+)
+def test_bytes_that_the_parser_itself_gives_up_on_are_malformed(body: bytes, detail: str) -> None:
+    class Named(msgspec.Struct):
+        when: str
+
+    with pytest.raises(Problem) as caught:
+        problems.decode(msgspec.json.Decoder(Named).decode, body)
+    assert (caught.value.status, caught.value.detail) == (400, detail)

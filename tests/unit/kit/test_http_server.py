@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
 from plinth_kit import health
+from plinth_kit.asgi import Outgoing, Response
 from plinth_kit.health import Health
 from plinth_kit.server import serve_in_thread
 
@@ -169,3 +171,35 @@ def test_a_worker_serves_health_and_ends_at_sigterm_with_the_outcome_of_its_loop
 
     assert worker.returncode == code
     assert output == "flushed\n"
+
+
+async def _lengths(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with as many bytes as the path says."""
+    if scope["type"] == "http":
+        await Outgoing(send).answer(Response(200, b"x" * int(scope["path"][1:]), "text/plain"))
+
+
+def test_head_and_body_leave_in_one_piece() -> None:
+    server = serve_in_thread(_lengths, "127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /100 HTTP/1.1\r\nhost: h\r\n\r\n")
+            answer = client.recv(65536)
+    finally:
+        server.stop()
+    assert answer.endswith(b"\r\n\r\n" + b"x" * 100)
+
+
+def test_answers_to_pipelined_requests_are_complete_in_order_and_followed_by_the_close() -> None:
+    lengths = [3, 5_000_000, 0, 70_000]
+    server = serve_in_thread(_lengths, "127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            for length in lengths[:-1]:
+                client.sendall(b"GET /%d HTTP/1.1\r\nhost: h\r\n\r\n" % length)
+            client.sendall(b"GET /%d HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n" % lengths[-1])
+            received = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    finally:
+        server.stop()
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
+    assert bodies == [b"x" * length for length in lengths]

@@ -85,3 +85,8 @@ def test_ids_are_never_all_zero() -> None:
             return b"\0" * length
 
     assert tracing.parse(tracing.new(Zeros()).format()) is not None
+
+
+def test_a_message_passes_on_one_trace_header_and_nothing_of_another_size() -> None:
+    good = ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01".encode())
+    assert tracing.passed_on([("ce_id", b"1"), ("traceparent", b"x" * 900_000), good, good]) == [good]

@@ -25,6 +25,7 @@ SECURITY_HEADERS: tuple[Header, ...] = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )
+_JSON = (b"content-type", b"application/json")
 
 
 class BodyTooLargeError(Exception):
@@ -96,15 +97,12 @@ class Outgoing:
     async def answer(self, response: Response) -> None:
         """Send a complete answer."""
         self.status = response.status
-        headers = [
-            (b"content-type", response.content_type.encode("latin-1")),
-            (b"content-length", b"%d" % len(response.body)),
-            *response.headers,
-        ]
+        kind = response.content_type
+        content_type = _JSON if kind == "application/json" else (b"content-type", kind.encode("latin-1"))
+        length = (b"content-length", b"%d" % len(response.body))
+        headers = [content_type, length, *(response.headers or SECURITY_HEADERS)]
         if response.headers:
             headers = _secured(headers)
-        else:
-            headers += SECURITY_HEADERS
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.body})
 

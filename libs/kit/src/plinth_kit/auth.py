@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from plinth_kit.settings import SettingsError
+
 logger = logging.getLogger(__name__)
 
 _RELOAD_SECONDS = 1.0
@@ -59,8 +61,8 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: list[KeyEntry]
 
 
-class KeyFileError(ValueError):
-    """The keys file cannot be used; the message names the file and the entry."""
+class KeyFileError(SettingsError):
+    """The keys file cannot be used. Uncaught, it ends the process with one line that names file and entry."""
 
 
 class KeyRing:
@@ -100,7 +102,7 @@ class KeyRing:
         nothing about the stored keys; the final comparison takes constant time.
         """
         self._refresh()
-        digest = hashlib.sha256(key.encode() if isinstance(key, str) else key).hexdigest()
+        digest = hashlib.sha256(key.encode() if isinstance(key, str) else key).digest()
         found = self._keys.get(digest)
         if found is None or not hmac.compare_digest(found[0], digest):
             return None
@@ -124,8 +126,9 @@ class KeyRing:
                 return False
             self._modified = modified
             self._keys = _index(msgspec.json.decode(path.read_bytes(), type=KeyFile).keys)
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
-            raise KeyFileError(f"API keys file {path}: {error}") from error
+        except (KeyFileError, OSError, ValueError, msgspec.MsgspecError) as error:
+            remedy = "correct it, or unset PLINTH_API_KEYS_FILE, and every key is refused"
+            raise KeyFileError(f"the API keys file {path} is no use: {error}; {remedy}") from error
         return True
 
 
@@ -154,12 +157,13 @@ def key_files(token: Callable[[int], str] = secrets.token_urlsafe) -> tuple[str,
     return "".join(lines), msgspec.json.encode(KeyFile([entry for _, entry in keys])).decode()
 
 
-def _index(entries: Iterable[KeyEntry]) -> dict[str, tuple[str, Principal]]:
-    keys: dict[str, tuple[str, Principal]] = {}
+def _index(entries: Iterable[KeyEntry]) -> dict[bytes, tuple[bytes, Principal]]:
+    keys: dict[bytes, tuple[bytes, Principal]] = {}
     for entry in entries:
         if not _SHA256.fullmatch(entry.sha256):
             raise KeyFileError(f"sha256 of {entry.name!r} is not 64 lowercase hex digits")
-        if entry.sha256 in keys:
-            raise KeyFileError(f"{entry.name!r} and {keys[entry.sha256][1].name!r} have the same key")
-        keys[entry.sha256] = (entry.sha256, Principal(entry.name, Role.parse(entry.role)))
+        digest = bytes.fromhex(entry.sha256)
+        if digest in keys:
+            raise KeyFileError(f"{entry.name!r} and {keys[digest][1].name!r} have the same key")
+        keys[digest] = (digest, Principal(entry.name, Role.parse(entry.role)))
     return keys

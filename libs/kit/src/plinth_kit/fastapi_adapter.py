@@ -19,6 +19,9 @@ _CDN_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 def install(api: FastAPI) -> None:
     """Make an app answer every error as a problem, and drop its docs pages, which load scripts from a CDN."""
     api.router.routes[:] = [r for r in api.router.routes if getattr(r, "path", None) not in _CDN_PAGES]
+    api.router.redirect_slashes = (
+        False  # a path is exact, and a redirect cannot tell a query that is no UTF-8
+    )
     api.add_exception_handler(Problem, _on_problem)
     api.add_exception_handler(RequestValidationError, _on_invalid)
     api.add_exception_handler(HTTPException, _on_http_exception)

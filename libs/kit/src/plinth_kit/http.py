@@ -42,6 +42,9 @@ __all__ = ["HotRoute", "Request", "Response", "Role", "build", "requires"]
 
 logger = logging.getLogger(__name__)
 
+_MAX_LENGTH_DIGITS = 20
+"""Of a content-length; the interpreter refuses to convert much longer numbers."""
+
 
 def build(
     *,
@@ -130,33 +133,45 @@ class _Application:
         parent = tracing.parse(headers.get(b"traceparent"))
         trace = parent.child(self._rng) if parent else tracing.new(self._rng)
         token = tracing.current.set(trace)
+        route = self._hot.get((method, path))
         try:
-            await self._route(scope, receive, send, headers, trace)
+            if route is not None:
+                await self._hot_route(route, scope, receive, send, headers, trace)
+            else:
+                await self._other_route(scope, receive, send, headers, trace)
         except Exception as error:
             response = _failure(error, method, path)
             if response is not None and not send.status:
                 await send.answer(response)
         finally:
             tracing.current.reset(token)
-            self._metrics.observe(self._route_name(scope), method, send.status or 499, self._clock() - begun)
+            name = path if route is not None else self._route_name(scope)
+            self._metrics.observe(name, method, send.status or 499, self._clock() - begun)
 
-    async def _route(
+    async def _hot_route(
+        self,
+        route: HotRoute,
+        scope: Scope,
+        receive: Receive,
+        send: Outgoing,
+        headers: dict[bytes, bytes],
+        trace: TraceContext,
+    ) -> None:
+        principal = self._admit(headers)
+        fastapi_adapter.ensure(principal, route.role)
+        body = await read_body(receive, self._max_body)
+        request = Request(body, headers, scope["query_string"], trace, principal)
+        await send.answer(await route.handler(request))
+
+    async def _other_route(
         self, scope: Scope, receive: Receive, send: Outgoing, headers: dict[bytes, bytes], trace: TraceContext
     ) -> None:
         method, path = scope["method"], scope["path"]
         if path in docs.PATHS and method == "GET":
             await send.answer(self._docs.respond(path))
             return
-        self._check_declared_size(headers)
-        principal = self._identify(headers)
-        self._check_rate(principal)
-        route = self._hot.get((method, path))
-        if route is not None:
-            fastapi_adapter.ensure(principal, route.role)
-            body = await read_body(receive, self._max_body)
-            request = Request(body, headers, scope["query_string"], trace, principal)
-            await send.answer(await route.handler(request))
-        elif path in self._hot_methods:
+        principal = self._admit(headers)
+        if path in self._hot_methods:
             raise Problem(405, headers=[(b"allow", self._hot_methods[path])])
         elif self._api is None:
             raise Problem(404)
@@ -167,13 +182,20 @@ class _Application:
             scope["plinth.trace"] = trace
             await self._api(scope, replay(body, receive), send)
 
+    def _admit(self, headers: Mapping[bytes, bytes]) -> Principal:
+        """Who sends the request, if its size, key and rate are in order."""
+        self._check_declared_size(headers)
+        principal = self._identify(headers)
+        self._check_rate(principal)
+        return principal
+
     def _check_declared_size(self, headers: Mapping[bytes, bytes]) -> None:
         declared = headers.get(b"content-length")
         if declared is None:
             return
         if not declared.isdigit():
             raise Problem(400, detail="content-length is not a number")
-        if int(declared) > self._max_body:
+        if len(declared) > _MAX_LENGTH_DIGITS or int(declared) > self._max_body:
             raise BodyTooLargeError
 
     def _identify(self, headers: Mapping[bytes, bytes]) -> Principal:

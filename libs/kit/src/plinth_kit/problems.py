@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _WITH_PATH = re.compile(r"(?P<message>.*) - at `(?P<path>[^`]*)`(?: in `(?P<parent>[^`]*)`)?", re.DOTALL)
 _NAMES_FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>[^`]*)`")
+_OF_FIELD = re.compile(r"`(?P<name>\w+)` (?P<what>.*)")  # what a struct itself says of one of its fields
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -90,6 +91,8 @@ def from_validation_error(error: msgspec.DecodeError) -> Problem:
     if named:
         field = f"{field}.{named['name']}" if field else named["name"]
         message = "required field is missing" if named["what"] == "missing required" else "unknown field"
+    elif own := _OF_FIELD.fullmatch(message):
+        field, message = f"{field}.{own['name']}" if field else own["name"], own["what"]
     return invalid([FieldError(field or "$", message)])
 
 
@@ -105,3 +108,7 @@ def decode(decoder: Callable[[bytes], T], body: bytes) -> T:
         return decoder(body)
     except msgspec.DecodeError as error:
         raise from_validation_error(error) from error
+    except UnicodeDecodeError as error:
+        raise Problem(400, "Malformed body", "the body is not UTF-8") from error
+    except RecursionError as error:
+        raise Problem(400, "Malformed body", "the body is nested too deeply") from error

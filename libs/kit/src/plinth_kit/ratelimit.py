@@ -32,8 +32,12 @@ class TokenBucket(msgspec.Struct, frozen=True):
 
         A refused request costs nothing. A clock that goes back refills nothing.
         """
-        updated = max(now, state.updated)
-        tokens = min(self.burst, state.tokens + (updated - state.updated) * self.rate)
+        tokens, updated = state
+        if now > updated:
+            tokens += (now - updated) * self.rate
+            updated = now
+            if tokens > self.burst:
+                tokens = self.burst
         if tokens >= 1.0:
             return BucketState(tokens - 1.0, updated), 0.0
         return BucketState(tokens, updated), (1.0 - tokens) / self.rate

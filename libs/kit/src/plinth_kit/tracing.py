@@ -5,12 +5,14 @@ from __future__ import annotations
 import builtins
 import os
 import re
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Protocol
 
 import msgspec
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_SIZE = 55
 
 
 class ByteSource(Protocol):
@@ -41,7 +43,7 @@ class TraceContext(msgspec.Struct, frozen=True):
 
     def child(self, rng: ByteSource = SYSTEM) -> TraceContext:
         """A new span of the same trace."""
-        return TraceContext(self.trace_id, _hex(rng, 8), self.sampled)
+        return TraceContext(self.trace_id, _nonzero(rng.bytes(8).hex()), self.sampled)
 
     def format(self) -> str:
         """The `traceparent` header of this span, version 00."""
@@ -68,7 +70,13 @@ def parse(traceparent: str | bytes | None) -> TraceContext | None:
 
 def new(rng: ByteSource = SYSTEM) -> TraceContext:
     """The root of a new, sampled trace."""
-    return TraceContext(_hex(rng, 16), _hex(rng, 8))
+    both = rng.bytes(24).hex()
+    return TraceContext(_nonzero(both[:32]), _nonzero(both[32:]))
+
+
+def passed_on(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """The trace header of a message for those that follow from it; dropped where its size is not one's."""
+    return [header for header in headers if header[0] == "traceparent" and len(header[1]) == _SIZE][:1]
 
 
 def header(context: TraceContext) -> tuple[str, bytes]:
@@ -76,6 +84,5 @@ def header(context: TraceContext) -> tuple[str, bytes]:
     return ("traceparent", context.format().encode())
 
 
-def _hex(rng: ByteSource, length: int) -> str:
-    value = rng.bytes(length).hex()
-    return value if value.strip("0") else value[:-1] + "1"
+def _nonzero(digits: str) -> str:
+    return digits if digits.strip("0") else digits[:-1] + "1"

@@ -17,7 +17,7 @@ from confluent_kafka import (
 from confluent_kafka import Message as RawMessage
 
 from plinth_kit.kafka.message import Message, Outgoing, Partition
-from plinth_kit.kafka.ports import CommitFailed, DeliveryFailed, DeliveryPending
+from plinth_kit.kafka.ports import CommitFailed, DeliveryFailed, DeliveryPending, DeliveryRefused
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,29 +45,58 @@ _PRODUCER = {
     "compression.type": "lz4",
     "partitioner": "murmur2_random",  # the Java client's, so that every producer agrees on the partition
     "queue.buffering.max.kbytes": 65_536,
-    "delivery.timeout.ms": 120_000,
+    "delivery.timeout.ms": 0,  # none: what the broker has not acknowledged stays queued, in order
     "delivery.report.only.error": True,
 }
+_GATHERED_BYTES = 1_000_000  # what ends the patience of a patient consumer before its time
 _SEEK_DEADLINE = 10.0
 _QUEUE_FULL_WAIT = 0.05
 _COMPLAIN_EVERY = 30.0
 
 _HOPELESS = frozenset(
-    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION}
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        # The client does nothing more, only a new one is let in. E.g. a static member that a broker fences
+        # because it was killed before it had written down that member's last joining.
+        KafkaError._FATAL,
+    }
+)
+
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+    }
 )
 
 
 class KafkaBroker:
-    """A Kafka cluster. `bootstrap`: host:port, comma-separated; `client_id` names this process to it."""
+    """A Kafka cluster. `bootstrap`: host:port, comma-separated; `client_id` names this process to it.
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
+    With `instance_id` its consumers are static members of their groups: the partitions of one that is killed
+    stay its own for the session timeout, and are its at once when it comes back. Unique in a group.
+    `patience_ms`: so long the broker may gather messages before it hands them to a consumer; for work that is
+    in no hurry, where few large batches cost less than many small ones.
+    """
+
+    def __init__(
+        self, bootstrap: str, client_id: str, instance_id: str | None = None, *, patience_ms: int = 0
+    ) -> None:
         self._settings = {"bootstrap.servers": bootstrap, "client.id": client_id, **_CLIENT}
+        self._consuming: dict[str, object] = {"group.instance.id": instance_id} if instance_id else {}
+        if patience_ms:
+            self._consuming |= {"fetch.wait.max.ms": patience_ms, "fetch.min.bytes": _GATHERED_BYTES}
 
     def consumer(
         self, group: str, topics: Sequence[str], *, on_revoke: Callable[[], None] | None = None
     ) -> KafkaConsumer:
         """See the port Broker."""
-        client = Consumer({**self._settings, **_CONSUMER, "group.id": group, "error_cb": _complaints()})
+        own = {"group.id": group, "error_cb": _complaints(), **self._consuming}
+        client = Consumer({**self._settings, **_CONSUMER, **own})
         return KafkaConsumer(client, topics, on_revoke)
 
     def producer(self) -> KafkaProducer:
@@ -202,7 +231,7 @@ class KafkaProducer:
                     self._client.poll(_QUEUE_FULL_WAIT)
                     self._raise_failure()
                 except KafkaException as e:
-                    self._failure = DeliveryFailed(message.topic, str(e.args[0]))
+                    self._failure = _failure(message.topic, e.args[0])
                     raise self._failure from e
 
     def flush(self, timeout: float) -> None:
@@ -213,13 +242,22 @@ class KafkaProducer:
             raise DeliveryPending(topics, f"{queued} messages not acknowledged in {timeout:g} s")
         self._topics.clear()
 
+    def abandon(self) -> None:
+        self._client.purge()
+        self._client.close()
+
     def _delivered(self, error: KafkaError | None, record: RawMessage) -> None:
         if error is not None and self._failure is None:
-            self._failure = DeliveryFailed(str(record.topic()), error.str())
+            self._failure = _failure(str(record.topic()), error)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _failure(topic: str, error: KafkaError) -> DeliveryFailed:
+    kind = DeliveryRefused if error.code() in _REFUSED else DeliveryFailed
+    return kind(topic, error.str())
 
 
 def _message(record: RawMessage) -> Message:

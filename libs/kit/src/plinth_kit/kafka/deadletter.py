@@ -10,7 +10,13 @@ from plinth_kit.kafka.message import Headers, Message, Outgoing
 
 SUFFIX = ".dlq"
 PREFIX = "plinth_dlq_"
-TOPIC, PARTITION, OFFSET, REASON = (PREFIX + name for name in ("topic", "partition", "offset", "reason"))
+TOPIC, PARTITION, OFFSET, REASON, CUT = (
+    PREFIX + name for name in ("topic", "partition", "offset", "reason", "cut")
+)
+
+MAX_BYTES, MAX_KEY_BYTES = 900_000, 10_000
+"""Of key, value and headers, and of a key alone: what producer and broker take by default, with some room."""
+MAX_REASON = 1_000
 
 
 class TooManyInvalid(Exception):
@@ -18,21 +24,34 @@ class TooManyInvalid(Exception):
 
 
 def dead_letter(message: Message, reason: str) -> Outgoing:
-    """The message with its original key, bytes and headers for `<topic>.dlq`, and where and why it failed."""
+    """The message with its original key, bytes and headers for `<topic>.dlq`, and where and why it failed.
+
+    One of more than MAX_BYTES would be refused with what is added, and nothing after it be read: its value is
+    cut, its headers and a key of more than MAX_KEY_BYTES are dropped, and the header `plinth_dlq_cut` has its
+    size.
+    """
     origin: Headers = (
         (TOPIC, message.topic.encode()),
         (PARTITION, str(message.partition).encode()),
         (OFFSET, str(message.offset).encode()),
-        (REASON, reason.encode()),
+        (REASON, reason[:MAX_REASON].encode(errors="replace")),
     )
-    return Outgoing(message.topic + SUFFIX, message.key, message.value, message.headers + origin)
+    topic, key = message.topic + SUFFIX, message.key
+    of_headers = sum(len(name) + len(value) for name, value in message.headers)
+    size = len(key or b"") + len(message.value) + of_headers
+    if size <= MAX_BYTES:
+        return Outgoing(topic, key, message.value, message.headers + origin)
+    kept = key if key is None or len(key) <= MAX_KEY_BYTES else None
+    return Outgoing(topic, kept, message.value[:MAX_BYTES], (*origin, (CUT, str(size).encode())))
 
 
 def replayed(message: Message) -> Outgoing:
     """The inverse of dead_letter: the message as it was, to its original topic.
 
-    ValueError for a message that is not a dead letter.
+    ValueError for a message that is not a dead letter, or that was cut.
     """
+    if any(name == CUT for name, _ in message.headers):
+        raise ValueError(f"{message.topic}/{message.partition}@{message.offset} was cut, it is not all there")
     topic = next((value.decode() for name, value in reversed(message.headers) if name == TOPIC), None)
     if topic is None:
         raise ValueError(f"{message.topic}/{message.partition}@{message.offset} has no header {TOPIC}")

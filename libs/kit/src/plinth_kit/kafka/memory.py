@@ -7,14 +7,14 @@ still unless `now_ms` is given. Runners may use it from several threads.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Condition
 
 from plinth_kit.kafka.message import Message, Outgoing, Partition
 from plinth_kit.kafka.partitioner import partition_of
-from plinth_kit.kafka.ports import DeliveryFailed
+from plinth_kit.kafka.ports import CommitFailed, DeliveryFailed, DeliveryPending, DeliveryRefused
 
 
 @dataclass
@@ -37,6 +37,7 @@ class MemoryBroker:
         self._groups: defaultdict[str, _Group] = defaultdict(_Group)
         self._refused: dict[str, str] = {}
         self._unkeyed = 0
+        self.is_away = False
 
     def consumer(
         self, group: str, topics: Sequence[str], *, on_revoke: Callable[[], None] | None = None
@@ -65,6 +66,16 @@ class MemoryBroker:
     def refuse(self, topic: str, reason: str) -> None:
         """From now on deliveries to `topic` fail."""
         self._refused[topic] = reason
+
+    def go_away(self) -> None:
+        """Until come_back producers queue, and consumers get nothing and cannot commit."""
+        self.is_away = True
+
+    def come_back(self) -> None:
+        """Ends go_away. What producers have queued arrives when they next produce or flush."""
+        with self.changed:
+            self.is_away = False
+            self.changed.notify_all()
 
     def append(self, outgoing: Outgoing) -> str | None:
         """Stores one message; the reason if it is refused."""
@@ -126,6 +137,8 @@ class MemoryConsumer:
             return messages
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
+        if self._broker.is_away:
+            raise CommitFailed("the broker is away")
         with self._broker.changed:
             self._group.committed.update({tp: n for tp, n in offsets.items() if tp in self._positions})
 
@@ -186,7 +199,7 @@ class MemoryConsumer:
 
     def _take(self, max_messages: int) -> list[Message]:
         messages: list[Message] = []
-        if not self._paused:
+        if not self._paused and not self._broker.is_away:
             for tp, position in sorted(self._positions.items()):
                 taken = self._log(tp)[position : position + max_messages - len(messages)]
                 self._positions[tp] += len(taken)
@@ -202,15 +215,30 @@ class MemoryProducer:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
+        self._queue: deque[Outgoing] = deque()
         self._failure: DeliveryFailed | None = None
 
     def produce(self, outgoing: Sequence[Outgoing]) -> None:
-        self.flush(0)
-        for message in outgoing:
-            reason = self._broker.append(message)
-            if reason is not None and self._failure is None:
-                self._failure = DeliveryFailed(message.topic, reason)
+        self._raise_failure()
+        self._queue += outgoing
+        self._deliver()
 
     def flush(self, timeout: float) -> None:  # noqa: ARG002  the port's argument: nothing waits here
+        self._deliver()
+        self._raise_failure()
+        if self._queue:
+            raise DeliveryPending(self._queue[0].topic, f"{len(self._queue)} messages not acknowledged")
+
+    def abandon(self) -> None:
+        self._queue.clear()
+
+    def _deliver(self) -> None:
+        while self._queue and not self._broker.is_away:
+            message = self._queue.popleft()
+            reason = self._broker.append(message)
+            if reason is not None and self._failure is None:
+                self._failure = DeliveryRefused(message.topic, reason)
+
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure

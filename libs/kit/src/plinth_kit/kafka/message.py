@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -22,6 +23,11 @@ class Message(Struct, frozen=True, gc=False):
     value: bytes
     headers: Headers
     timestamp_ms: int
+
+
+def sent_at(message: Message) -> datetime:
+    """When a message was sent, as its producer says."""
+    return datetime.fromtimestamp(message.timestamp_ms / 1000, UTC)
 
 
 class Outgoing(Struct, frozen=True, gc=False):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from plinth_kit.kafka.message import Handled, Message, Partition
+from plinth_kit.kafka.outbox import Outbox
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _MESSAGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -66,6 +67,18 @@ class PrometheusObserver:
         for (topic, partition), messages in lags.items():
             self._lag.labels(topic, str(partition)).set(messages)
         self._assigned = frozenset(lags)
+
+
+def measure_outbox(outbox: Outbox, registry: CollectorRegistry) -> None:
+    """Gauges of what an outbox keeps, read when they are asked for; one outbox per registry."""
+
+    def gauge(name: str, text: str, read: Callable[[], float]) -> None:
+        Gauge(f"plinth_kafka_outbox_{name}", text, registry=registry).set_function(read)
+
+    gauge("messages", "Events on disk that wait for the broker", lambda: outbox.waiting.messages)
+    gauge("bytes", "Bytes of the events on disk", lambda: outbox.waiting.bytes)
+    gauge("age_seconds", "How long the oldest event on disk has waited", lambda: outbox.age)
+    gauge("refused_messages", "Events on disk that the broker will never take", lambda: outbox.refused)
 
 
 def _count(counter: Counter, topics: Collection[str]) -> None:

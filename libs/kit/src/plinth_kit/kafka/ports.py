@@ -24,6 +24,10 @@ class DeliveryPending(DeliveryFailed):
     """Messages are still queued when the time is up; a later flush may deliver them."""
 
 
+class DeliveryRefused(DeliveryFailed):
+    """The broker is there and will never take this message, e.g. because it is too large."""
+
+
 class CommitFailed(Exception):
     """The broker did not take the offsets; the commit may be tried again."""
 
@@ -75,8 +79,14 @@ class Producer(Protocol):
     def flush(self, timeout: float) -> None:
         """Returns once all that was produced is acknowledged by the broker.
 
-        Raises DeliveryFailed with the topic and reason of the first message that was refused, or
-        DeliveryPending when messages are still queued after `timeout` seconds.
+        Raises DeliveryFailed with the topic and reason of the first message that was lost (DeliveryRefused
+        where no other try can help), DeliveryPending when some are still queued after `timeout` seconds.
+        """
+
+    def abandon(self) -> None:
+        """Forgets what is queued, so that none of it is sent from now on, and ends the producer's use.
+
+        What was under way may have reached the broker all the same.
         """
 
 
