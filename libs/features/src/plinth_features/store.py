@@ -15,21 +15,25 @@ from typing import Any, Protocol, cast
 import numpy as np
 import redis
 
-from plinth_features.rows import Layout, Rows
+from plinth_features.rows import Layout
+from plinth_features.words import VERSION, Rows
 
 _STANDS = b"1"
 
-# KEYS: rows, then markers. ARGV: number of rows, time to live in seconds, (old version, new row) per row.
+# KEYS: rows, then markers. ARGV: number of rows, time to live in seconds, all versions that were read, all
+# new rows.
 # Returns the positions of the rows that somebody else wrote in between, or false when a marker is gone.
 _COMPARE_AND_SET = """
 local n = tonumber(ARGV[1])
 for i = n + 1, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return false end
 end
-local lost = {}
+local lost, none, size = {}, string.rep('\\0', 8), #ARGV[4] / n
 for i = 1, n do
-  if redis.call('GETRANGE', KEYS[i], 0, 7) == ARGV[2 * i + 1] then
-    redis.call('SET', KEYS[i], ARGV[2 * i + 2], 'EX', ARGV[2])
+  local stored = redis.call('GETRANGE', KEYS[i], 0, 7)
+  if stored == '' then stored = none end
+  if stored == string.sub(ARGV[3], 8 * i - 7, 8 * i) then
+    redis.call('SET', KEYS[i], string.sub(ARGV[4], size * (i - 1) + 1, size * i), 'EX', ARGV[2])
   else
     lost[#lost + 1] = i - 1
   end
@@ -56,6 +60,10 @@ class RowStore(Protocol):
         """
         ...
 
+    def missing(self, markers: Sequence[bytes]) -> list[bytes]:
+        """Those of these markers that do not stand."""
+        ...
+
     def put_markers(self, markers: Sequence[bytes]) -> None:
         """Let these markers stand."""
         ...
@@ -63,15 +71,15 @@ class RowStore(Protocol):
 
 def keys(layout: Layout, entities: Iterable[str]) -> list[bytes]:
     """Redis keys of the rows of these entities."""
-    prefix = b"fs:%s:%x:" % (layout.view.name.encode(), int(layout.hash))
-    return [prefix + entity.encode() for entity in entities]
+    prefix = f"fs:{layout.view.name}:{layout.hash:x}:"
+    return [(prefix + entity).encode() for entity in entities]
 
 
 def decode(layout: Layout, values: Sequence[bytes | None]) -> Rows:
-    """Rows from what Redis returned; None becomes an empty row."""
-    blank = layout.empty(1).tobytes()
-    joined = b"".join([blank if value is None else value for value in values])
-    return np.frombuffer(bytearray(joined), dtype=layout.dtype)
+    """Rows from what Redis returned, for the caller to change; None becomes an empty row."""
+    blank = layout.blank
+    joined = bytearray().join([blank if value is None else value for value in values])
+    return np.frombuffer(joined, dtype=np.int64).reshape(len(values), layout.words)
 
 
 class RedisRows:
@@ -92,20 +100,24 @@ class RedisRows:
         """See RowStore.write; one script call. The stored version is the given one plus 1."""
         if not entities:
             return []
-        expected = rows["version"].astype("<u8")
         new = rows.copy()
-        new["version"] += 1
-        arguments: list[Any] = [len(entities), self._layout.view.ttl_s]
-        for was, row in zip(expected, new, strict=True):
-            arguments += [was.tobytes() if was else b"", row.tobytes()]
+        new[:, VERSION] += 1
+        versions, packed = rows[:, VERSION].tobytes(), new.data.cast("B")
+        arguments: list[Any] = [len(entities), self._layout.view.ttl_s, versions, packed]
         lost = self._set(keys=[*keys(self._layout, entities), *markers], args=arguments)
         if lost is None:
             raise StateLost
         return cast(list[int], lost)
 
+    def missing(self, markers: Sequence[bytes]) -> list[bytes]:
+        """See RowStore.missing."""
+        standing = cast(list[bytes | None], self._client.mget(markers)) if markers else []
+        return [name for name, value in zip(markers, standing, strict=True) if value is None]
+
     def put_markers(self, markers: Sequence[bytes]) -> None:
         """See RowStore.put_markers."""
-        self._client.mset(dict.fromkeys(markers, _STANDS))
+        if markers:
+            self._client.mset(dict.fromkeys(markers, _STANDS))
 
 
 class MemoryRows:
@@ -128,13 +140,17 @@ class MemoryRows:
         for i, key in enumerate(keys(self._layout, entities)):
             stored = self._rows.get(key)
             version = int.from_bytes(stored[:8], "little") if stored else 0
-            if version != rows["version"][i]:
+            if version != rows[i, VERSION]:
                 lost.append(i)
                 continue
-            row = rows[i : i + 1].copy()
-            row["version"] += 1
+            row = rows[i].copy()
+            row[VERSION] += 1
             self._rows[key] = row.tobytes()
         return lost
+
+    def missing(self, markers: Sequence[bytes]) -> list[bytes]:
+        """See RowStore.missing."""
+        return [name for name in markers if name not in self._markers]
 
     def put_markers(self, markers: Sequence[bytes]) -> None:
         """See RowStore.put_markers."""
@@ -148,4 +164,4 @@ class MemoryRows:
 
 def marker(layout: Layout, topic: str, partition: int) -> bytes:
     """Key that stands as long as the rows of a view that this partition feeds; gone means rebuild."""
-    return b"fs:%s:%x/%s/%d" % (layout.view.name.encode(), int(layout.hash), topic.encode(), partition)
+    return b"fs:%s:%x/%s/%d" % (layout.view.name.encode(), layout.hash, topic.encode(), partition)

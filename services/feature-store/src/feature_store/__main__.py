@@ -9,7 +9,7 @@ from feature_store.metrics import EngineMetrics
 from feature_store.settings import EngineSettings
 from plinth_contracts import topics
 from plinth_features import spec
-from plinth_features.rows import Layout
+from plinth_features.rows import Layout, warm
 from plinth_features.store import RedisRows
 from plinth_kit import logs, metrics, redis
 from plinth_kit.health import Health
@@ -30,12 +30,13 @@ def engine() -> int:
     client = redis.connect(settings.redis_url)
     health = Health()
     health.add("redis", redis.check(client))
+    warm()
     views = spec.load(settings.feature_spec).views
     layouts = {view.name: Layout(view) for view in views}
     stores = {name: (layout, RedisRows(client, layout)) for name, layout in layouts.items()}
     handler = EngineHandler(views, stores, topics.by_name(), EngineMetrics(registry))
     runner = Runner(
-        KafkaBroker(settings.kafka_bootstrap, SERVICE),
+        KafkaBroker(settings.kafka_bootstrap, SERVICE, settings.kafka_instance_id),
         SERVICE,
         handler.topics,
         handler,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import NamedTuple
 
-from plinth_contracts.events import FeatureUpdate
-from plinth_features.projection import as_arrays
+import numpy as np
+
 from plinth_features.rows import Layout
 from plinth_features.store import RowStore
+from plinth_features.words import LATE, ROW, TS_MS, as_updates
 
 MAX_ATTEMPTS = 10
 
@@ -29,6 +30,24 @@ class Applied(NamedTuple):
     newest_ms: int
 
 
+class Arrivals:
+    """Events of one view in the order of the log: whose they are, and what they change.
+
+    lines: as in `words.Updates`, the row still open. read_from: topics and partitions that they came from.
+    """
+
+    def __init__(self) -> None:
+        self.entities: list[str] = []
+        self.lines: list[tuple[int, ...]] = []
+        self.read_from: set[tuple[str, int]] = set()
+
+    def add(self, entity: str, line: tuple[int, ...], source: tuple[str, int]) -> None:
+        """One more event."""
+        self.entities.append(entity)
+        self.lines.append(line)
+        self.read_from.add(source)
+
+
 class FeatureEngine:
     """Folds updates into the rows of their views. `stores` holds a layout and a store by view name."""
 
@@ -36,31 +55,32 @@ class FeatureEngine:
         self._stores = stores
 
     def apply(
-        self, updates: Sequence[FeatureUpdate], markers: Mapping[str, Sequence[bytes]]
+        self, arrivals: Mapping[str, Arrivals], markers: Mapping[str, Sequence[bytes]]
     ) -> list[Applied]:
-        """Apply each update once, in order per entity.
+        """Apply each event once, in order per entity.
 
-        `markers` are by view. Raises StateLost when one of them is gone (nothing of that view was written),
+        Both arguments are by view. Raises StateLost when a marker is gone (nothing of that view was written),
         and passes on errors of the store.
         """
-        by_view: dict[str, list[FeatureUpdate]] = defaultdict(list)
-        for update in updates:
-            by_view[update.view].append(update)
-        return [self._apply_view(view, mine, markers[view]) for view, mine in by_view.items()]
+        return [self._apply_view(view, mine, markers[view]) for view, mine in arrivals.items()]
 
-    def _apply_view(self, view: str, updates: Sequence[FeatureUpdate], markers: Sequence[bytes]) -> Applied:
+    def _apply_view(self, view: str, arrivals: Arrivals, markers: Sequence[bytes]) -> Applied:
         layout, store = self._stores[view]
-        waiting, new, late, conflicts = updates, 0, 0, 0
+        names, updates = arrivals.entities, as_updates(arrivals.lines)
+        n, newest = len(updates), int(updates[:, TS_MS].max())
+        new, late, conflicts = 0, 0, 0
         for _ in range(MAX_ATTEMPTS):
-            entities = list(dict.fromkeys(update.entity for update in waiting))
+            index = {entity: row for row, entity in enumerate(dict.fromkeys(names))}
+            entities = list(index)
+            updates[:, ROW] = [index[name] for name in names]
             rows = store.read(entities)
-            before = int(rows["late"].sum())
-            folded = layout.fold(rows, as_arrays(waiting, entities))
-            lost = {entities[i] for i in store.write(entities, rows, markers)}
+            before = int(rows[:, LATE].sum())
+            folded = layout.fold(rows, updates)
+            lost = store.write(entities, rows, markers)
             if not lost:
-                new, late = new + folded, late + int(rows["late"].sum()) - before
-                newest = max(update.ts_ms for update in updates)
-                return Applied(view, new, max(0, len(updates) - new), conflicts, late, newest)
+                new, late = new + folded, late + int(rows[:, LATE].sum()) - before
+                return Applied(view, new, max(0, n - new), conflicts, late, newest)
             conflicts += len(lost)
-            waiting = [update for update in waiting if update.entity in lost]
+            again = np.isin(updates[:, ROW], lost)
+            names, updates = list(compress(names, again)), updates[again]
         raise Contention(f"{view}: rows changed {MAX_ATTEMPTS} times while they were being written")
