@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-
-import pytest
-import sqlalchemy as sql
 
 from fraud_scorer.ledger import Judged, Ledger
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource, Outcome
 
 START = datetime(2018, 8, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def ledger(postgres_url: str) -> Iterator[Ledger]:
-    engine = sql.create_engine(postgres_url)
-    with engine.begin() as connection:
-        connection.execute(sql.text("drop schema public cascade"))
-        connection.execute(sql.text("create schema public"))
-    engine.dispose()
-    ledger = Ledger(postgres_url)
-    ledger.migrate()
-    yield ledger
-    ledger.close()
 
 
 def decision(n: int, outcome: Outcome = Outcome.APPROVE) -> DecisionMade:
@@ -100,6 +83,22 @@ def test_a_label_by_hand_knows_what_it_revises_and_can_be_sent_again(ledger: Led
     found = ledger.find("tx-1")
     assert found is not None
     assert (found.label, found.label_known_ts) == (0.0, START + timedelta(days=2))
+
+
+def test_the_last_word_counts_whatever_time_it_speaks_of(ledger: Ledger) -> None:
+    ledger.record_decisions([decision(1)])
+    recorded = ledger.find("d-1")
+    assert recorded is not None
+    said = [("l-1", 1.0, 2.0), ("l-2", 0.0, 1.0), ("l-3", 1.0, 3.0)]
+    events = [
+        ledger.add_label(recorded, name, value, LabelSource.ANALYST, START + timedelta(days=days))[0]
+        for name, value, days in said
+    ]
+    assert [event.previous_label for event in events] == [None, 1.0, 0.0]
+    assert sum(event.label - (event.previous_label or 0.0) for event in events) == 1.0
+    found = ledger.find("d-1")
+    assert found is not None
+    assert found.label == 1.0
 
 
 def test_two_processes_may_migrate_at_once(ledger: Ledger, postgres_url: str) -> None:

@@ -1,67 +1,73 @@
-"""HTTP edge: parse, decide in micro-batches, answer.
-
-Hot routes gather what has come while the last batch was being decided: no timer, no waiting when idle.
-"""
+"""HTTP edge: parse, decide in micro-batches, publish, answer."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
-from threading import Lock
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import msgspec
-import redis
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Path
 from fastapi import Response as FastResponse
 from msgspec import Meta, Struct
-from pydantic import AwareDatetime, BaseModel, Field
-from sqlalchemy.exc import OperationalError
+from msgspec.structs import replace
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
-from fraud_scorer.core.decision import Answer, answer
-from fraud_scorer.events import message, outgoing
+from fraud_scorer.core.answer import Answer, Answers
+from fraud_scorer.events import message, outgoing, received
+from fraud_scorer.gatherer import Gatherer
 from fraud_scorer.ledger import Ledger, Recorded
 from fraud_scorer.metrics import LabelMetrics, ScorerMetrics
-from fraud_scorer.model import ModelSource
-from fraud_scorer.service import Arrival, Decided, FraudScorer
-from plinth_contracts.events import LabelSource, TransactionReceived
+from fraud_scorer.service import Arrival, Decided, FraudScorer, Serving
+from plinth_contracts.events import LabelSource, TransactionReceived, check_not_ahead, check_times
 from plinth_kit import tracing
 from plinth_kit.auth import Role
 from plinth_kit.fastapi_adapter import requires
 from plinth_kit.http import HotRoute, Request, Response
 from plinth_kit.kafka.message import Outgoing
-from plinth_kit.kafka.ports import Broker, DeliveryFailed, DeliveryPending
-from plinth_kit.problems import Problem, decode
+from plinth_kit.kafka.outbox import NotKept, Outbox
+from plinth_kit.problems import FieldError, Problem, decode, invalid
 
 MAX_BATCH = 1000
-FLUSH_SECONDS = 2.0
+REPEATED_AFTER = timedelta(minutes=1)
+"""A caller that repeats a request within this time may not have been told that its events were kept."""
+KAFKA = "kafka"
+"""What an answer lacks whose events are still on disk, as told in `degraded`."""
 
 
-class Batch(Struct, frozen=True):
+class BatchIn(Struct, frozen=True):
     """Body of `POST /v1/decisions/batch`."""
 
     transactions: Annotated[tuple[TransactionReceived, ...], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
-class Answers(Struct, frozen=True):
+class BatchOut(Struct, frozen=True):
     """Answer of `POST /v1/decisions/batch`, in the order of the request."""
 
     decisions: tuple[Answer, ...]
 
 
+SomeId = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
+
+
+def _in_range(observed_at: datetime) -> datetime:
+    check_times(observed_at=observed_at)
+    check_not_ahead("observed_at", observed_at, datetime.now(UTC))
+    return observed_at
+
+
 class LabelIn(BaseModel):
     """Body of `POST /v1/labels`. The decision is named by its id or by that of its transaction."""
 
-    decision_id: str | None = Field(default=None, max_length=64)
-    transaction_id: str | None = Field(default=None, max_length=64)
+    decision_id: SomeId | None = None
+    transaction_id: SomeId | None = None
     label: bool = Field(description="true: it was fraud")
     source: LabelSource = LabelSource.ANALYST
-    observed_at: AwareDatetime
+    observed_at: Annotated[AwareDatetime, AfterValidator(_in_range)]
 
 
 class LabelOut(BaseModel):
@@ -74,136 +80,126 @@ class LabelOut(BaseModel):
     previous_label: bool | None
 
 
-class EventLog:
-    """Kafka as the API sees it: events are there when `publish` returns. One per thread."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._producer = broker.producer()
-
-    def publish(self, outgoing: Sequence[Outgoing]) -> None:
-        """Send and wait until the broker has them; Problem 503 when it is away."""
-        try:
-            self._producer.produce(outgoing)
-            self._producer.flush(FLUSH_SECONDS)
-        except DeliveryFailed as error:
-            if not isinstance(error, DeliveryPending):
-                self._producer = self._broker.producer()
-            raise Problem(503, detail="Kafka is away, nothing could be logged: send it again") from error
-
-
 @contextmanager
 def database() -> Iterator[None]:
-    """A database that is away becomes a Problem 503."""
+    """A database that is away, hangs or has no schema yet becomes a Problem 503."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, ProgrammingError, TimeoutError) as error:
         raise Problem(503, detail="the database is away: try again") from error
 
 
-class Batcher:
-    """Decides transactions in a thread of its own, as many at once as have come meanwhile."""
+class Decider:
+    """Decides and publishes for the HTTP routes, each in a thread of its own."""
 
     def __init__(
         self,
         scorer: FraudScorer,
-        models: ModelSource,
-        log: EventLog,
+        serving: Callable[[], Serving],
+        outbox: Outbox,
         metrics: ScorerMetrics,
         names: Sequence[str],
-        model_name: str,
         now: Callable[[], datetime],
     ) -> None:
         self._scorer = scorer
-        self._models = models
-        self._log = log
+        self._serving = serving
+        self._outbox = outbox
         self._metrics = metrics
         self._names = names
-        self._model_name = model_name
         self._now = now
-        self._waiting: list[tuple[Sequence[Arrival], bytes, asyncio.Future[list[Decided]]]] = []
-        self._running: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, "decide")
+        self._deciding = Gatherer(self._decide, "decide", most=MAX_BATCH)
+        self._telling = Gatherer(self._tell, "tell", most=MAX_BATCH)
+        self._logging = Gatherer(self._log, "log", most=MAX_BATCH)
 
-    async def decide(self, arrivals: Sequence[Arrival], trace: bytes) -> list[Decided]:
-        """Decisions in order; Problem 503 when a neighbour without which nothing can be decided is away."""
-        future: asyncio.Future[list[Decided]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((arrivals, trace, future))
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
-        return await future
+    async def decide(self, arrivals: Sequence[Arrival], trace: bytes) -> tuple[Sequence[Decided], bool]:
+        """Decisions in order, and whether Kafka has them; if not they are on disk and follow later.
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            arrivals = [arrival for part, _, _ in batch for arrival in part]
-            traces = [trace for part, trace, _ in batch for _ in part]
-            try:
-                decided = await loop.run_in_executor(self._thread, self._decide, arrivals, traces)
-            except Exception as error:
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            start = 0
-            for part, _, future in batch:
-                if not future.done():
-                    future.set_result(decided[start : start + len(part)])
-                start += len(part)
+        A transaction follows its decision: whoever finds it in the log knows that it is decided.
+        """
+        decided = await self._deciding(arrivals)
+        traced = [(one, trace) for one in decided]
+        await self._telling(traced)
+        delivered = await self._logging(traced)
+        return decided, all(delivered)
 
-    def _decide(self, arrivals: Sequence[Arrival], traces: Sequence[bytes]) -> list[Decided]:
-        model = self._models.current
-        if model is None:
-            raise Problem(503, detail=f"no model to serve: {self._models.problem}")
-        try:
-            decided = self._scorer.decide(arrivals, model, self._now())
-        except redis.RedisError as error:
-            raise Problem(503, detail="Redis is away, features cannot be read: try again") from error
-        out: list[Outgoing] = []
-        for one, trace in zip(decided, traces, strict=True):
-            extra = [("traceparent", trace)]
-            key = one.transaction.customer_id.encode()
-            transaction_id = one.transaction.transaction_id
-            out.append(message(one.transaction, key, transaction_id, one.decision.known_ts, extra))
-            out += outgoing(one, self._model_name, self._names, extra)
-        self._log.publish(out)
-        self._metrics.decided(decided, model.version)
-        return decided
+    def _decide(self, arrivals: list[Arrival]) -> list[Decided]:
+        serving = self._serving()
+        batch = self._scorer.decide(arrivals, serving, self._now())
+        self._metrics.decided(batch, serving)
+        return batch.decided
+
+    def _tell(self, batch: list[tuple[Decided, bytes]]) -> list[bool]:
+        out = [
+            message
+            for one, trace in batch
+            for message in outgoing(one, self._names, [("traceparent", trace)])
+        ]
+        return [publish(self._outbox, out)] * len(batch)
+
+    def _log(self, batch: list[tuple[Decided, bytes]]) -> list[bool]:
+        """A repeat of long ago is in the log: rows that have forgotten it would count it again."""
+        recent = self._now() - REPEATED_AFTER
+        out = [
+            received(one.transaction, one.decision.known_ts, [("traceparent", trace)])
+            for one, trace in batch
+            if not one.duplicate or one.decision.known_ts > recent
+        ]
+        return [publish(self._outbox, out)] * len(batch)
 
 
-def hot_routes(batcher: Batcher, model_name: str) -> dict[tuple[str, str], HotRoute]:
+def publish(outbox: Outbox, events: Sequence[Outgoing]) -> bool:
+    """See Outbox.publish; where neither Kafka nor the disk takes events a Problem 503."""
+    try:
+        return outbox.publish(events)
+    except NotKept as error:
+        raise Problem(503, detail="neither Kafka nor the disk takes events: send it again") from error
+
+
+def _refuse_ahead(field: str, time: datetime) -> None:
+    try:
+        check_not_ahead(field, time, datetime.now(UTC))
+    except ValueError as error:
+        raise invalid([FieldError(field, str(error))]) from error
+
+
+def hot_routes(decider: Decider, answers: Answers) -> dict[tuple[str, str], HotRoute]:
     """`POST /v1/decisions` and `POST /v1/decisions/batch`."""
     read_one = msgspec.json.Decoder(TransactionReceived).decode
-    read_batch = msgspec.json.Decoder(Batch).decode
+    read_batch = msgspec.json.Decoder(BatchIn).decode
     encode = msgspec.json.Encoder().encode
 
+    async def decide(transactions: Sequence[TransactionReceived], request: Request) -> list[Answer]:
+        received = time.time()
+        for transaction in transactions:
+            _refuse_ahead("event_ts", transaction.event_ts)
+        arrivals = [Arrival(transaction, received=received) for transaction in transactions]
+        decided, delivered = await decider.decide(arrivals, tracing.header(request.trace)[1])
+        made = [answers.of(one.decision, duplicate=one.duplicate) for one in decided]
+        return made if delivered else [replace(a, degraded=(*a.degraded, KAFKA)) for a in made]
+
     async def one(request: Request) -> Response:
-        arrival = Arrival(decode(read_one, request.body), received=time.time())
-        (decided,) = await batcher.decide([arrival], tracing.header(request.trace)[1])
-        return Response(200, encode(answer(decided.decision, model_name, duplicate=decided.duplicate)))
+        (answer,) = await decide([decode(read_one, request.body)], request)
+        return Response(200, encode(answer))
 
     async def many(request: Request) -> Response:
-        received = time.time()
-        arrivals = [Arrival(t, received=received) for t in decode(read_batch, request.body).transactions]
-        decided = await batcher.decide(arrivals, tracing.header(request.trace)[1])
-        answers = tuple(answer(d.decision, model_name, duplicate=d.duplicate) for d in decided)
-        return Response(200, encode(Answers(answers)))
+        made = await decide(decode(read_batch, request.body).transactions, request)
+        return Response(200, encode(BatchOut(tuple(made))))
 
     return {
         ("POST", "/v1/decisions"): HotRoute(
             one, Role.OPERATOR, "Decide one transaction", TransactionReceived, Answer
         ),
         ("POST", "/v1/decisions/batch"): HotRoute(
-            many, Role.OPERATOR, "Decide up to 1,000 transactions", Batch, Answers
+            many, Role.OPERATOR, "Decide up to 1,000 transactions", BatchIn, BatchOut
         ),
     }
 
 
-def api(ledger: Ledger, broker: Broker, metrics: LabelMetrics) -> FastAPI:
-    """The ordinary routes: labels, and decisions looked up."""
-    log, one_at_a_time = EventLog(broker), Lock()
-    app = FastAPI(title="fraud-scorer", version="1")
+def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence[APIRouter] = ()) -> FastAPI:
+    """The ordinary routes: labels, and decisions looked up; more in `routers`."""
+    app = FastAPI(title="fraud-scorer", version="1", strict_content_type=False)  # as the hot routes
+    for router in routers:
+        app.include_router(router)
 
     def found(some_id: str) -> Recorded:
         with database():
@@ -213,7 +209,7 @@ def api(ledger: Ledger, broker: Broker, metrics: LabelMetrics) -> FastAPI:
         return recorded
 
     @app.get("/v1/decisions/{some_id}", dependencies=[Depends(requires(Role.VIEWER))])
-    def decision(some_id: str) -> FastResponse:
+    def decision(some_id: Annotated[str, Path(pattern=r"^[!-~]{1,64}$")]) -> FastResponse:
         """A decision by its id or its transaction's, with the last label known of it."""
         return FastResponse(msgspec.json.encode(found(some_id)), media_type="application/json")
 
@@ -229,8 +225,7 @@ def api(ledger: Ledger, broker: Broker, metrics: LabelMetrics) -> FastAPI:
                 recorded, label_id(recorded, body), float(body.label), body.source, body.observed_at
             )
         metrics.judged(judged)
-        with one_at_a_time:
-            log.publish([message(event, event.entity_id.encode(), event.label_id, event.known_ts)])
+        publish(outbox, [message(event, event.entity_id.encode(), event.label_id, event.known_ts)])
         return LabelOut(
             label_id=event.label_id,
             decision_id=recorded.decision_id,

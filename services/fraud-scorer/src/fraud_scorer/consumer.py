@@ -6,64 +6,62 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
-import redis
 
-from fraud_scorer.events import outgoing
+from fraud_scorer.events import DECIDED, outgoing
 from fraud_scorer.metrics import ScorerMetrics
-from fraud_scorer.model import ModelSource
-from fraud_scorer.service import Arrival, FraudScorer
+from fraud_scorer.service import Arrival, FraudScorer, Serving
 from plinth_contracts import codec
-from plinth_contracts.events import TransactionReceived
-from plinth_kit.kafka.message import Handled, Invalid, Message, Outgoing, Unavailable
+from plinth_contracts.events import TransactionReceived, check_not_ahead
+from plinth_kit import tracing
+from plinth_kit.kafka.message import Handled, Invalid, Message, Outgoing, sent_at
 
 TOPIC = codec.topic_of(TransactionReceived)
 _decode = codec.decoder(TransactionReceived)
 
 
 class TransactionHandler:
-    """Handler of `transaction.received`."""
+    """Handler of `transaction.received`. `serving` gives the models of the moment."""
 
     def __init__(
         self,
         scorer: FraudScorer,
-        models: ModelSource,
+        serving: Callable[[], Serving],
         names: Sequence[str],
         metrics: ScorerMetrics,
-        model_name: str,
         now: Callable[[], datetime],
     ) -> None:
         self._scorer = scorer
-        self._models = models
+        self._serving = serving
         self._names = names
         self._metrics = metrics
-        self._model_name = model_name
         self._now = now
 
     def __call__(self, batch: Sequence[Message]) -> Handled:
-        """See Handler. Raises Unavailable("model") without a model and Unavailable("redis") without Redis."""
-        model = self._models.current
-        if model is None:
-            raise Unavailable("model")
+        """See Handler."""
         arrivals, messages, invalid = [], [], []
         for message in batch:
             try:
                 transaction = _decode(message.value)
-            except msgspec.DecodeError as error:
+                check_not_ahead("event_ts", transaction.event_ts, sent_at(message))
+            except (msgspec.DecodeError, ValueError) as error:
                 invalid.append(Invalid(message, str(error)))
                 continue
-            arrivals.append(
-                Arrival(transaction, message.partition, message.offset, message.timestamp_ms / 1000)
+            arrival = Arrival(
+                transaction,
+                message.partition,
+                message.offset,
+                received=message.timestamp_ms / 1000,
+                decided=DECIDED in message.headers,
             )
-            messages.append(message)
+            arrivals.append(arrival)
+            if not arrival.decided:
+                messages.append(message)
         if not arrivals:
             return Handled((), invalid)
-        try:
-            decided = self._scorer.decide(arrivals, model, self._now())
-        except redis.RedisError as error:
-            raise Unavailable("redis") from error
-        self._metrics.decided(decided, model.version)
+        serving = self._serving()
+        decided = self._scorer.decide(arrivals, serving, self._now())
+        self._metrics.decided(decided, serving)
         out: list[Outgoing] = []
-        for one, message in zip(decided, messages, strict=True):
-            trace = [header for header in message.headers if header[0] == "traceparent"]
-            out += outgoing(one, self._model_name, self._names, trace)
+        for one, message in zip(decided.decided, messages, strict=True):
+            out += outgoing(one, self._names, tracing.passed_on(message.headers))
         return Handled(out, invalid)

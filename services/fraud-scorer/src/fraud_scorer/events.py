@@ -5,34 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from fraud_scorer.core.decision import alert_raised, decision_made, prediction_logged
+from fraud_scorer.core.decision import alert_raised, decision_made, prediction_logs
 from fraud_scorer.service import Decided
 from plinth_contracts import codec
-from plinth_contracts.events import Event
+from plinth_contracts.events import Event, TransactionReceived
 from plinth_kit.kafka.message import Outgoing
 
 SERVICE = "fraud-scorer"
+DECIDED = ("plinth_decided", b"1")
+"""Header of a transaction whose decision is in the log already: nobody needs to decide it."""
 Extra = Iterable[tuple[str, bytes]]
 
 
-def outgoing(decided: Decided, model: str, names: Sequence[str], extra: Extra = ()) -> list[Outgoing]:
-    """Prediction record, decision and, for a block, an alert; all keyed by the customer."""
+def outgoing(decided: Decided, names: Sequence[str], extra: Extra = ()) -> list[Outgoing]:
+    """The decision, its prediction records and, for a block, an alert; all keyed by the customer."""
     decision, transaction = decided.decision, decided.transaction
-    events: list[Event | None] = [
-        prediction_logged(decision, transaction, model, names),
-        decision_made(decision, transaction),
-        alert_raised(decision, transaction),
-    ]
-    key = transaction.customer_id.encode()
-    return [
-        message(event, key, decision.decision_id, decision.known_ts, extra)
-        for event in events
-        if event is not None
-    ]
+    key, time = transaction.customer_id.encode(), codec.timestamp(decision.known_ts)
+    out = [message(decision_made(decision, transaction), key, decision.decision_id, time, extra)]
+    for record in prediction_logs(decision, transaction, names):
+        out.append(message(record, key, f"prediction-{record.prediction_id}", time, extra))
+    alert = alert_raised(decision, transaction)
+    if alert is not None:
+        out.append(message(alert, key, alert.alert_id, time, extra))
+    return out
 
 
-def message(event: Event, key: bytes, event_id: str, time: datetime, extra: Extra = ()) -> Outgoing:
-    """One event as a Kafka record."""
+def received(transaction: TransactionReceived, known_ts: datetime, extra: Extra = ()) -> Outgoing:
+    """A transaction that came over HTTP and is decided."""
+    key, event_id = transaction.customer_id.encode(), transaction.transaction_id
+    return message(transaction, key, event_id, known_ts, (DECIDED, *extra))
+
+
+def message(event: Event, key: bytes, event_id: str, time: datetime | bytes, extra: Extra = ()) -> Outgoing:
+    """One event as a Kafka record; `time` as for codec.headers."""
     topic = codec.topic_of(type(event))
     headers = codec.headers(topic, event_id=event_id, source=SERVICE, time=time, extra=extra)
     return Outgoing(topic, key, codec.encode(event), headers)

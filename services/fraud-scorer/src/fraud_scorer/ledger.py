@@ -6,7 +6,8 @@ Rows are inserted once: a repeated decision or label changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from msgspec import Struct
 
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource
 
+STATEMENT_MS = 15_000
 MIGRATION_LOCK = 7_461_001
 """Advisory lock under which one process at a time migrates."""
 
@@ -38,6 +40,8 @@ class Recorded(Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     let_through: bool
     propensity: float
+    policy: str
+    degraded: tuple[str, ...]
     label: float | None = None
     label_source: str | None = None
     label_known_ts: datetime | None = None
@@ -60,7 +64,7 @@ _FIND = """
 select d.*, l.label, l.source as label_source, l.known_ts as label_known_ts
 from decisions d
 left join lateral (
-  select * from labels where transaction_id = d.transaction_id order by known_ts desc, label_id desc limit 1
+  select * from labels where transaction_id = d.transaction_id order by said desc limit 1
 ) l on true
 where d.decision_id = :id or d.transaction_id = :id
 limit 1
@@ -69,22 +73,20 @@ limit 1
 _INSERT_DECISIONS = """
 insert into decisions
   (decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
-   rule_score, reasons, let_through, propensity)
-select * from unnest(
-  cast(:decision_id as text[]), cast(:transaction_id as text[]), cast(:customer_id as text[]),
-  cast(:terminal_id as text[]), cast(:amount_minor as bigint[]), cast(:event_ts as timestamptz[]),
-  cast(:outcome as text[]), cast(:score as double precision[]), cast(:rule_score as double precision[]),
-  cast(:reasons as jsonb[]), cast(:let_through as boolean[]), cast(:propensity as double precision[]))
+   rule_score, reasons, let_through, propensity, policy, degraded)
+select decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
+   rule_score, reasons, let_through, propensity, policy, degraded
+from json_populate_recordset(null::decisions, cast(:rows as json))
 on conflict do nothing
 """
 
 _INSERT_LABELS = """
 with new as (
   insert into labels (label_id, transaction_id, label, previous_label, source, event_ts, known_ts)
-  select * from unnest(
-    cast(:label_id as text[]), cast(:transaction_id as text[]), cast(:label as double precision[]),
-    cast(:previous_label as double precision[]), cast(:source as text[]),
-    cast(:event_ts as timestamptz[]), cast(:known_ts as timestamptz[]))
+  select label_id, request_id, label, previous_label, source, event_ts, known_ts
+  from json_to_recordset(cast(:rows as json)) as said
+    (label_id text, request_id text, label double precision, previous_label double precision, source text,
+     event_ts timestamptz, known_ts timestamptz)
   on conflict do nothing
   returning transaction_id, label, previous_label
 )
@@ -93,10 +95,22 @@ from new left join decisions d using (transaction_id)
 where new.previous_label is null
 """
 
+_LOCK_DECISIONS = "select 1 from decisions where decision_id = any(:ids) order by decision_id for update"
+
 _LABELS_OF = """
-select label_id, label, previous_label, known_ts from labels where transaction_id = :id
-order by known_ts desc, label_id desc
+select transaction_id, label_id, label, previous_label from labels where transaction_id = any(:ids)
+order by said
 """
+
+
+class Statement(Struct, frozen=True):
+    """Somebody's word on a decision, 1.0 for fraud. The same `label_id` is the same statement."""
+
+    decision: Recorded
+    label_id: str
+    label: float
+    source: LabelSource
+    known_ts: datetime
 
 
 class Ledger:
@@ -104,7 +118,13 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._engine = sql.create_engine(url, pool_pre_ping=True, pool_size=4)
+        self._engine = sql.create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_size=4,
+            pool_timeout=2,
+            connect_args={"connect_timeout": 2, "options": f"-c statement_timeout={STATEMENT_MS}"},
+        )
 
     def migrate(self) -> None:
         """Bring the schema up to date; safe when several processes do it at once."""
@@ -131,26 +151,36 @@ class Ledger:
         """Readiness: what is wrong with the database, or None."""
         try:
             with self._engine.connect() as connection:
-                connection.execute(sql.text("select 1 from decisions limit 1"))
+                connection.execute(sql.text("select 1 from cases limit 1"))
         except sql.exc.OperationalError:
             return "no connection"
         except sql.exc.ProgrammingError:
             return "schema is not there yet"
         return None
 
-    def record_decisions(self, decisions: Sequence[DecisionMade]) -> None:
+    @contextmanager
+    def transaction(self, within: sql.Connection | None = None) -> Iterator[sql.Connection]:
+        """A transaction that ends with the block; the one that is given ends with its own block."""
+        if within is not None:
+            yield within
+            return
+        with self._engine.begin() as connection:
+            yield connection
+
+    def record_decisions(
+        self, decisions: Sequence[DecisionMade], within: sql.Connection | None = None
+    ) -> None:
         """Insert decisions that are not there yet."""
         if decisions:
-            columns = _columns(decisions, DECISION_COLUMNS)
-            reasons = [msgspec.json.encode(decision.reasons).decode() for decision in decisions]
-            self._execute(_INSERT_DECISIONS, columns | {"reasons": reasons})
+            with self.transaction(within) as connection:
+                connection.execute(sql.text(_INSERT_DECISIONS), {"rows": as_json(decisions)})
 
     def record_labels(self, labels: Sequence[LabelObserved]) -> list[Judged]:
         """Insert labels that are not there yet; those that judge a transaction for the first time."""
         if not labels:
             return []
-        columns = _columns(labels, LABEL_COLUMNS) | {"transaction_id": [x.request_id for x in labels]}
-        return [Judged(*row) for row in self._execute(_INSERT_LABELS, columns)]
+        with self.transaction() as connection:
+            return _insert_labels(connection, labels)
 
     def find(self, some_id: str) -> Recorded | None:
         """A decision by its id or by that of its transaction."""
@@ -166,57 +196,52 @@ class Ledger:
         The event that tells of it, and what it judges for the first time. The same `label_id` again changes
         nothing and gives the same event.
         """
-        with self._engine.begin() as connection:
+        (event,), judged = self.add_labels([Statement(decision, label_id, label, source, known_ts)])
+        return event, judged
+
+    def add_labels(
+        self, statements: Sequence[Statement], within: sql.Connection | None = None
+    ) -> tuple[list[LabelObserved], list[Judged]]:
+        """Record one label each of different decisions; see add_label. The events are in that order."""
+        with self.transaction(within) as connection:
             connection.execute(
-                sql.text("select 1 from decisions where decision_id = :id for update"),
-                {"id": decision.decision_id},
+                sql.text(_LOCK_DECISIONS), {"ids": [said.decision.decision_id for said in statements]}
             )
-            rows = connection.execute(sql.text(_LABELS_OF), {"id": decision.transaction_id}).all()
-            known = {row.label_id: row for row in rows}
-            if label_id in known:
-                previous = known[label_id].previous_label
-            else:
-                previous = rows[0].label if rows else None
-            event = LabelObserved(
-                label_id=label_id,
-                request_id=decision.transaction_id,
-                entity_id=decision.customer_id,
-                prediction_id=decision.decision_id,
-                entities={"customer": decision.customer_id, "terminal": decision.terminal_id},
-                event_ts=decision.event_ts,
-                known_ts=known_ts,
-                label=label,
-                previous_label=previous,
-                source=source,
-            )
-            columns = _columns([event], LABEL_COLUMNS) | {"transaction_id": [event.request_id]}
-            judged = connection.execute(sql.text(_INSERT_LABELS), columns).all()
-        return event, [Judged(*row) for row in judged]
-
-    def _execute(self, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
-        with self._engine.begin() as connection:
-            result = connection.execute(sql.text(statement), values)
-            return result.all() if result.returns_rows else []
+            ids = [said.decision.transaction_id for said in statements]
+            known: dict[str, float | None] = {}
+            last: dict[str, float] = {}
+            for row in connection.execute(sql.text(_LABELS_OF), {"ids": ids}):
+                known[row.label_id] = row.previous_label
+                last[row.transaction_id] = row.label
+            events = [
+                _observed(said, known.get(said.label_id, last.get(said.decision.transaction_id)))
+                for said in statements
+            ]
+            return events, _insert_labels(connection, events)
 
 
-DECISION_COLUMNS = (
-    "decision_id",
-    "transaction_id",
-    "customer_id",
-    "terminal_id",
-    "amount_minor",
-    "event_ts",
-    "outcome",
-    "score",
-    "rule_score",
-    "let_through",
-    "propensity",
-)
-LABEL_COLUMNS = ("label_id", "label", "previous_label", "source", "event_ts", "known_ts")
+def as_json(rows: Sequence[Any]) -> str:
+    """Rows as one parameter, from which Postgres makes a table; much cheaper than a list a column."""
+    return msgspec.json.encode(rows).decode()
 
 
-def _columns(events: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    """Events as one list per column; enum members as their values."""
-    return {
-        name: [getattr(value := getattr(event, name), "value", value) for event in events] for name in names
-    }
+def _insert_labels(connection: sql.Connection, labels: Sequence[LabelObserved]) -> list[Judged]:
+    values = {"rows": as_json(labels)}
+    return [Judged(*row) for row in connection.execute(sql.text(_INSERT_LABELS), values)]
+
+
+def _observed(said: Statement, previous: float | None) -> LabelObserved:
+    decision = said.decision
+    return LabelObserved(
+        label_id=said.label_id,
+        request_id=decision.transaction_id,
+        entity_id=decision.customer_id,
+        prediction_id=decision.decision_id,
+        entities={"customer": decision.customer_id, "terminal": decision.terminal_id},
+        event_ts=decision.event_ts,
+        known_ts=said.known_ts,
+        label=said.label,
+        previous_label=previous,
+        amount_minor=decision.amount_minor,
+        source=said.source,
+    )

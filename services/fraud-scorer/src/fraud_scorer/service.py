@@ -1,8 +1,8 @@
-"""Use case: decide transactions, each once, whatever way they came."""
+"""Use case: decide transactions, each once, whatever way they came, with whatever is there to decide with."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -10,30 +10,58 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_scorer.core.decision import Decision
-from fraud_scorer.core.policy import Thresholds, outcomes
-from plinth_contracts.events import FeatureUpdate, TransactionReceived
-from plinth_features import projection, request
-from plinth_features.rows import Floats, Layout, Rows
+from fraud_scorer.core.decision import EXPLAINED_FEATURES, Decision, Shadow, Version, decision_id
+from fraud_scorer.core.features import Features, Reader, Reads
+from fraud_scorer.core.policy import BLOCK, ORDER, Judge, Thresholds
+from plinth_contracts.events import Outcome, TransactionReceived
+from plinth_features import projection
+from plinth_features.projection import Projected
 from plinth_features.spec import FeatureService
+from plinth_features.words import Rows
 
-SOURCE = "transaction.received"
-OVERLAY_PER_ENTITY, OVERLAY_ENTITIES, OVERLAY_SECONDS = 16, 20_000, 60.0
-_UNPLACED = 1 << 62
+_LOG = logging.getLogger(__name__)
+
+FEATURES, MODEL = "features", "model"
+"""What a decision may lack, as told in `degraded`."""
 SCORE_DIGITS = 6
+MAX_DEBTS, PAID_AT_ONCE = 100_000, 1_000
+
+Float32s = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+class StateAway(Exception):
+    """Online features and earlier decisions cannot be reached."""
+
+
+class Scores(NamedTuple):
+    """probability: [n] of fraud; members: [n, members], the scores behind it."""
+
+    probability: Floats
+    members: Floats
 
 
 class Model(Protocol):
     """A scorer of one feature matrix, with what must be known of it."""
 
-    version: str
-    digest: str
-    fingerprint: str
+    version: Version
+    members: tuple[str, ...]
     thresholds: Thresholds
 
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities of fraud [n] for [n, features] in the order of the feature service."""
+    def score(self, features: Float32s) -> Scores:
+        """Scores of [n, features] in the order of the feature service."""
         ...
+
+    def explain(self, features: Float32s) -> Floats:
+        """What each feature adds to the score of each row, [n, features] in log-odds."""
+        ...
+
+
+class Serving(NamedTuple):
+    """The models at one moment: the one that decides, if any, and those that are only logged, by alias."""
+
+    champion: Model | None
+    shadows: Sequence[tuple[str, Model]] = ()
 
 
 class Snapshot(NamedTuple):
@@ -44,7 +72,7 @@ class Snapshot(NamedTuple):
 
 
 class State(Protocol):
-    """Online features and the decisions made so far."""
+    """Online features and the decisions made so far. Both calls raise StateAway."""
 
     def read(self, entities: Mapping[str, Sequence[str]], transactions: Sequence[str]) -> Snapshot:
         """Rows of the entities by view, in order, and the decisions of the transactions; one round trip."""
@@ -56,12 +84,16 @@ class State(Protocol):
 
 
 class Arrival(NamedTuple):
-    """A transaction and where it came from: its place in the topic, or None over HTTP."""
+    """A transaction and where it came from: its place in the topic, or None over HTTP.
+
+    decided: somebody else has decided it; it counts for those that follow, and gets no decision here.
+    """
 
     transaction: TransactionReceived
     partition: int | None = None
     offset: int | None = None
     received: float = 0.0
+    decided: bool = False
 
 
 class Decided(NamedTuple):
@@ -72,128 +104,203 @@ class Decided(NamedTuple):
     duplicate: bool
 
 
-class Overlay:
-    """Events that this process has seen and the rows in the store may lack: the engine runs beside us.
+class Batch(NamedTuple):
+    """Decisions in the order of their arrivals, those decided elsewhere left out; what was read, by view."""
 
-    Bounded: the last 16 events of the last 20,000 entities of each view. An event without a place in the log
-    is forgotten after a minute, when the engine has surely counted it.
-    """
-
-    def __init__(self) -> None:
-        self._recent: OrderedDict[tuple[str, str], list[tuple[float, FeatureUpdate]]] = OrderedDict()
-        self._unplaced = _UNPLACED
-
-    def place(self, arrival: Arrival) -> tuple[int, int]:
-        """Partition and offset of an arrival; over HTTP one after all that the log holds."""
-        if arrival.partition is not None and arrival.offset is not None:
-            return arrival.partition, arrival.offset
-        self._unplaced += 1
-        return 0, self._unplaced
-
-    def of(self, view: str, entity: str, now: float) -> list[FeatureUpdate]:
-        """What was seen of an entity, in order."""
-        return [
-            update
-            for seen, update in self._recent.get((view, entity), ())
-            if update.source_offset < _UNPLACED or now - seen < OVERLAY_SECONDS
-        ]
-
-    def add(self, update: FeatureUpdate, now: float) -> None:
-        """Remember an event."""
-        key = (update.view, update.entity)
-        self._recent[key] = [*self._recent.pop(key, ()), (now, update)][-OVERLAY_PER_ENTITY:]
-        if len(self._recent) > OVERLAY_ENTITIES:
-            self._recent.popitem(last=False)
+    decided: list[Decided]
+    reads: Mapping[str, Reads]
 
 
 class FraudScorer:
-    """Decides batches of transactions. Not thread-safe: one per worker loop or request batcher."""
+    """Decides batches of transactions. Not thread-safe: one per worker loop or request batcher.
+
+    `clock` and `Arrival.received` count seconds on the same scale; latency is the difference.
+    """
 
     def __init__(
-        self, features: FeatureService, state: State, new_id: Callable[[], str], clock: Callable[[], float]
+        self, features: FeatureService, judge: Judge, state: State, clock: Callable[[], float]
     ) -> None:
-        self._features = features
-        self._layouts = {view.name: Layout(view) for view in features.views}
+        self._judge = judge
         self._state = state
-        self._new_id = new_id
         self._clock = clock
-        self._overlay = Overlay()
+        self._reader = Reader(features)
+        self._names = features.names
+        self._debts: dict[str, Decision] = {}  # made while the state was away, not claimed yet
 
-    def decide(self, arrivals: Sequence[Arrival], model: Model, now: datetime) -> list[Decided]:
+    def decide(self, arrivals: Sequence[Arrival], serving: Serving, now: datetime) -> Batch:
         """One decision per arrival, in order; the same for every arrival of the same transaction.
 
-        `clock` and `Arrival.received` count seconds on the same scale; latency is the difference.
+        While the state is away, rules decide on the request alone. Such a decision is remembered here and
+        becomes the one in effect when the state is back.
         """
-        transactions = [arrival.transaction for arrival in arrivals]
-        projected = [projection.transaction(transaction) for transaction in transactions]
-        entities = {
-            view.name: list(dict.fromkeys(p.entities[view.entity] for p in projected))
-            for view in self._features.views
-        }
-        snapshot = self._state.read(entities, [t.transaction_id for t in transactions])
-        features = self._compute(arrivals, projected, entities, snapshot.rows)
-        scores = model.score(features.astype(np.float32))
-        verdicts = outcomes(scores, model.thresholds)
+        projected = [projection.transaction(arrival.transaction) for arrival in arrivals]
+        try:
+            return self._decide(arrivals, projected, serving, now)
+        except StateAway:
+            return self._decide_alone(arrivals, projected, now)
+
+    def _decide(
+        self, arrivals: Sequence[Arrival], projected: Sequence[Projected], serving: Serving, now: datetime
+    ) -> Batch:
+        self._pay_debts()
+        entities = self._reader.entities(projected)
+        ids = [arrival.transaction.transaction_id for arrival in arrivals]
+        snapshot = self._state.read(entities, ids)
+        places = [(arrival.partition, arrival.offset) for arrival in arrivals]
+        features, reads = self._reader.read(projected, places, entities, snapshot.rows, self._clock())
+        new = _undecided(arrivals, snapshot.decisions)
+        made = self._make(new, arrivals, projected, features, serving, now)
+        try:
+            claimed = dict(zip(made, self._state.claim(list(made.values())), strict=True))
+        except StateAway:  # written or not: claimed again, the decision is the same
+            self._owe(made)
+            claimed = made
+        return Batch(_in_order(arrivals, snapshot.decisions, made, claimed), reads)
+
+    def _decide_alone(
+        self, arrivals: Sequence[Arrival], projected: Sequence[Projected], now: datetime
+    ) -> Batch:
+        earlier = [self._debts.get(arrival.transaction.transaction_id) for arrival in arrivals]
+        new = _undecided(arrivals, earlier)
+        features = self._reader.of_request(projected)
+        made = self._make(new, arrivals, projected, features, Serving(None), now)
+        self._owe(made)
+        return Batch(_in_order(arrivals, earlier, made, made), {})
+
+    def _owe(self, made: Mapping[str, Decision]) -> None:
+        self._debts |= made
+        while len(self._debts) > MAX_DEBTS:
+            del self._debts[next(iter(self._debts))]
+
+    def _pay_debts(self) -> None:
+        while self._debts:
+            some = list(self._debts.values())[:PAID_AT_ONCE]
+            self._state.claim(some)
+            for decision in some:
+                del self._debts[decision.transaction_id]
+
+    def _make(
+        self,
+        new: Sequence[int],
+        arrivals: Sequence[Arrival],
+        projected: Sequence[Projected],
+        features: Features,
+        serving: Serving,
+        now: datetime,
+    ) -> dict[str, Decision]:
+        """Decisions of the arrivals at these positions by transaction, one of each."""
+        if not new:
+            return {}
+        model = serving.champion
+        matrix = features.values[new] if len(new) < len(arrivals) else features.values
+        seen = matrix.astype(np.float32)
+        scores = model.score(seen) if model else None
+        basis = (scores.probability, model.thresholds) if model and scores else (None, None)
+        verdicts = self._judge.judge(matrix, features.known, *basis)
+        shadows = [
+            said
+            for alias, shadow in serving.shadows
+            if (said := self._shadow(alias, shadow, matrix, seen)) is not None
+        ]
+        explained = self._explain(model, seen, verdicts.level)
+        complete = features.known == len(self._names)
+        degraded = (FEATURES,) if not complete else (MODEL,) if model is None else ()
+        raw, width = seen.tobytes(), seen.itemsize * seen.shape[1]
+        probability = scores.probability.round(SCORE_DIGITS).tolist() if scores else [0.0] * len(new)
+        members = scores.members.round(SCORE_DIGITS).tolist() if scores else [()] * len(new)
+        names = model.members if model else ()
+        levels, rule_scores, fired = (part.tolist() for part in verdicts)
         done = self._clock()
         made: dict[str, Decision] = {}
-        for i, arrival in enumerate(arrivals):
-            earlier = snapshot.decisions[i]
-            transaction_id = arrival.transaction.transaction_id
-            if earlier is None and transaction_id not in made:
-                made[transaction_id] = Decision(
-                    decision_id=self._new_id(),
-                    transaction_id=transaction_id,
-                    outcome=verdicts[i],
-                    score=round(float(scores[i]), SCORE_DIGITS),
-                    model_version=model.version,
-                    model_digest=model.digest,
-                    feature_fingerprint=model.fingerprint,
-                    known_ts=now,
-                    latency_ms=round(max(0.0, done - arrival.received) * 1000, 3),
-                    features=features[i].astype("<f8").tobytes(),
-                )
-        claimed = dict(zip(made, self._state.claim(list(made.values())), strict=True))
-        decided = []
-        for transaction, earlier in zip(transactions, snapshot.decisions, strict=True):
-            mine = made.pop(transaction.transaction_id, None)
-            decision = earlier or claimed[transaction.transaction_id]
-            decided.append(Decided(transaction, decision, decision != mine))
-        return decided
+        for i, at in enumerate(new):
+            transaction = arrivals[at].transaction
+            transaction_id = transaction.transaction_id
+            if transaction_id in made:
+                continue
+            level, propensity, let_through = levels[i], 1.0, False
+            if level == BLOCK and not degraded:
+                let_through = self._judge.lets_through(transaction_id, transaction.amount_minor)
+                propensity = self._judge.block_propensity(transaction.amount_minor)
+                if let_through:
+                    level, propensity = 0, 1.0 - propensity
+            contributions = explained.get(i, ())
+            made[transaction_id] = Decision(
+                decision_id=decision_id(transaction_id, projected[at].ts_ms),
+                transaction_id=transaction_id,
+                outcome=ORDER[level],
+                score=probability[i],
+                model=model.version if model else None,
+                members=tuple(zip(names, members[i], strict=True)),
+                rule_score=rule_scores[i],
+                rules=self._fired(fired[i]),
+                reasons=self._judge.reasons(fired[i], contributions) if levels[i] else (),
+                contributions=tuple([(self._names[name], value) for name, value in contributions]),
+                let_through=let_through,
+                propensity=propensity,
+                policy=self._judge.policy.version,
+                known_ts=now,
+                latency_ms=round(max(0.0, done - arrivals[at].received) * 1000, 3),
+                features=raw[i * width : (i + 1) * width] if complete else b"",
+                shadows=tuple([Shadow(a, v, s[i], o[i]) for a, v, s, o in shadows]),
+                degraded=degraded,
+            )
+        return made
 
-    def _compute(
-        self,
-        arrivals: Sequence[Arrival],
-        projected: Sequence[projection.Projected],
-        entities: Mapping[str, Sequence[str]],
-        rows: Mapping[str, Rows],
-    ) -> Floats:
-        """Features [arrivals, features] right after each arrival."""
-        ts_ms = np.array([p.ts_ms for p in projected], dtype=np.int64)
-        amounts = np.array([p.columns["amount_minor"] for p in projected], dtype=np.int64)
-        parts = [request.compute(self._features.request, ts_ms, amounts)]
-        live = [view for view in self._features.views if view.source == SOURCE]
-        updates = [
-            projection.updates(live, p, *self._overlay.place(arrival))
-            for p, arrival in zip(projected, arrivals, strict=True)
-        ]
-        for view in self._features.views:
-            layout, known = self._layouts[view.name], rows[view.name]
-            if view in live:
-                mine = [u for per_arrival in updates for u in per_arrival if u.view == view.name]
-                parts.append(self._with_overlay(layout, entities[view.name], known, mine))
-            else:
-                index = {entity: i for i, entity in enumerate(entities[view.name])}
-                at = np.array([index[p.entities[view.entity]] for p in projected])
-                parts.append(layout.read(known[at], ts_ms))
-        return np.hstack(parts)
+    def _fired(self, fired: Sequence[bool]) -> tuple[str, ...]:
+        if True not in fired:
+            return ()
+        return tuple([rule.name for rule, yes in zip(self._judge.rules, fired, strict=True) if yes])
 
-    def _with_overlay(
-        self, layout: Layout, entities: Sequence[str], rows: Rows, updates: Sequence[FeatureUpdate]
-    ) -> Floats:
-        """Features of a view right after each update, on rows brought up to date with what we have seen."""
-        name, now = layout.view.name, self._clock()
-        missed = [seen for entity in entities for seen in self._overlay.of(name, entity, now)]
-        everything = projection.as_arrays([*missed, *updates], entities)
-        for update in updates:
-            self._overlay.add(update, now)
-        return layout.fold_and_read(rows, everything)[len(missed) :]
+    def _shadow(
+        self, alias: str, model: Model, matrix: Floats, seen: Float32s
+    ) -> tuple[str, Version, list[float], list[Outcome]] | None:
+        """What a shadow says of each row: its score, and what it would decide; None if it fails."""
+        try:
+            probability = model.score(seen).probability
+        except Exception:  # whatever is wrong with a shadow, the champion must go on deciding
+            _LOG.exception("shadow %s failed", alias)
+            return None
+        verdicts = self._judge.judge(matrix, len(self._names), probability, model.thresholds)
+        outcomes = [ORDER[level] for level in verdicts.level.tolist()]
+        return alias, model.version, probability.round(SCORE_DIGITS).tolist(), outcomes
+
+    def _explain(
+        self, model: Model | None, seen: Float32s, level: NDArray[np.int64]
+    ) -> dict[int, list[tuple[int, float]]]:
+        """The largest contributions (position of the feature, log-odds) of the rows not to be approved."""
+        rows = np.flatnonzero(level)
+        if model is None or not len(rows):
+            return {}
+        contributions = model.explain(seen[rows])
+        largest = np.argsort(-np.abs(contributions), axis=1)[:, :EXPLAINED_FEATURES]
+        values = np.take_along_axis(contributions, largest, axis=1).round(SCORE_DIGITS)
+        pairs = zip(rows.tolist(), largest.tolist(), values.tolist(), strict=True)
+        return {row: list(zip(names, of_row, strict=True)) for row, names, of_row in pairs}
+
+
+def _undecided(arrivals: Sequence[Arrival], earlier: Sequence[Decision | None]) -> list[int]:
+    """Positions of the arrivals that nobody has decided."""
+    return [
+        at
+        for at, (arrival, known) in enumerate(zip(arrivals, earlier, strict=True))
+        if known is None and not arrival.decided
+    ]
+
+
+def _in_order(
+    arrivals: Sequence[Arrival],
+    earlier: Sequence[Decision | None],
+    made: dict[str, Decision],
+    claimed: Mapping[str, Decision],
+) -> list[Decided]:
+    """The decision in effect for each arrival; the first arrival of what was made here is no duplicate."""
+    left = dict(made)
+    decided = []
+    for arrival, known in zip(arrivals, earlier, strict=True):
+        if arrival.decided:
+            continue
+        transaction = arrival.transaction
+        mine = left.pop(transaction.transaction_id, None)
+        decision = known or claimed[transaction.transaction_id]
+        decided.append(Decided(transaction, decision, decision is not mine and decision != mine))
+    return decided

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, SecretStr
+from pydantic_settings import NoDecode
 
+from fraud_scorer.core.cases import EscalationPolicy, escalation_policy
 from plinth_kit.settings import KafkaSettings, RedisSettings
 
 
@@ -24,8 +27,14 @@ class ScorerSettings(KafkaSettings, RedisSettings):
     feature_spec: Path
     """Compiled feature service, e.g. feature_repo/compiled/fraud.json"""
 
+    policy_file: Path = Path(__file__).parent / "policy.yaml"
+    """Policy: rules, thresholds, contexts, let-through and reasons; by default the one beside the code"""
+
+    let_through_key: SecretStr = SecretStr("")
+    """Secret, the same in every process, without which nobody can pick ids that chance lets through"""
+
     state_dir: Path = Path(".plinth")
-    """Folder for downloaded models"""
+    """Folder for downloaded models, and for events while Kafka is away"""
 
     model_name: str = "fraud"
     """Registered model to serve"""
@@ -33,11 +42,22 @@ class ScorerSettings(KafkaSettings, RedisSettings):
     model_alias: str = "champion"
     """Alias of the version to serve; moving it swaps the model without a restart"""
 
+    shadow_prefix: str = "shadow"
+    """Versions whose alias begins so are scored and logged beside the one that decides"""
+
+    outbox_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    """Most bytes of events that the API keeps on disk while Kafka is away; then it answers 503"""
+
     model_poll_seconds: float = Field(default=2.0, gt=0)
     """How often the alias is looked up"""
 
-    decision_ttl_seconds: int = Field(default=86_400, ge=1)
-    """How long a repeated transaction is recognised; about 600 bytes of Redis memory each"""
+    decision_ttl_seconds: int = Field(default=3_600, ge=1)
+    """How long a repeated transaction is recognised; about 500 bytes of Redis memory each"""
 
     batch_size: int = Field(default=500, ge=1, le=10_000)
     """Most transactions scored at once"""
+
+    case_policy: Annotated[EscalationPolicy, NoDecode, PlainValidator(escalation_policy)] = Field(
+        default=EscalationPolicy(), validate_default=False
+    )
+    """When a case reaches tier 2 or 3 and how long each tier may take, as JSON, e.g. {"tier3_blocks": 5}"""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
 import redis
 
 from fraud_scorer.core.decision import Decision, decode, encode
-from fraud_scorer.service import Snapshot
+from fraud_scorer.service import Snapshot, StateAway
 from plinth_features.rows import Layout
 from plinth_features.spec import FeatureService
 from plinth_features.store import decode as decode_rows
@@ -19,32 +21,47 @@ from plinth_features.store import keys
 _CLAIM = """
 local standing = {}
 for i, key in ipairs(KEYS) do
-  local found = redis.call('GET', key)
-  if not found then redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end
-  standing[i] = found
+  if redis.call('SET', key, ARGV[i + 1], 'NX', 'EX', ARGV[1]) then
+    standing[i] = false
+  else
+    standing[i] = redis.call('GET', key)
+  end
 end
 return standing
 """
 
 
+RETRY_SECONDS = 0.5
+"""So long after a failure Redis is not asked again: waiting for it would make every answer late."""
+
+
 def _key(transaction_id: str) -> bytes:
-    return b"decision:" + transaction_id.encode()
+    return b"decision:2:" + transaction_id.encode()  # 2: how a decision is encoded
 
 
 class RedisState:
-    """See service.State. Redis errors pass through as `redis.RedisError`."""
+    """See service.State. `clock` counts seconds."""
 
-    def __init__(self, client: redis.Redis, features: FeatureService, ttl_s: int) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        features: FeatureService,
+        ttl_s: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._layouts = {view.name: Layout(view) for view in features.views}
         self._ttl_s = ttl_s
+        self._clock = clock
+        self._away_until = -1.0
         self._claim = client.register_script(_CLAIM)
 
     def read(self, entities: Mapping[str, Sequence[str]], transactions: Sequence[str]) -> Snapshot:
         """See State.read; one MGET."""
         groups = [keys(self._layouts[view], names) for view, names in entities.items()]
         groups.append([_key(name) for name in transactions])
-        values = cast(list[bytes | None], self._client.mget([key for group in groups for key in group]))
+        with self._reaching():
+            values = cast(list[bytes | None], self._client.mget([key for group in groups for key in group]))
         cuts = [0]
         for group in groups:
             cuts.append(cuts[-1] + len(group))
@@ -59,13 +76,22 @@ class RedisState:
         """See State.claim; one script call."""
         if not decisions:
             return []
-        standing = cast(
-            list[bytes | None],
-            self._claim(
-                keys=[_key(d.transaction_id) for d in decisions],
-                args=[self._ttl_s, *(encode(d) for d in decisions)],
-            ),
-        )
+        names = [_key(d.transaction_id) for d in decisions]
+        with self._reaching():
+            standing = cast(
+                list[bytes | None],
+                self._claim(keys=names, args=[self._ttl_s, *[encode(d) for d in decisions]]),
+            )
         return [
             mine if found is None else decode(found) for mine, found in zip(decisions, standing, strict=True)
         ]
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        if self._clock() < self._away_until:
+            raise StateAway
+        try:
+            yield
+        except redis.RedisError as error:
+            self._away_until = self._clock() + RETRY_SECONDS
+            raise StateAway from error
