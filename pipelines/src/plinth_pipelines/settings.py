@@ -16,6 +16,15 @@ class PipelineSettings(KafkaSettings, RedisSettings):
     scorer_url: str = "http://127.0.0.1:8200"
     """Fraud scorer's HTTP API"""
 
+    scorer_worker_url: str = "http://127.0.0.1:8201"
+    """Health of the fraud scorer's worker"""
+
+    scorer_recorder_url: str = "http://127.0.0.1:8202"
+    """Health and metrics of the fraud scorer's recorder"""
+
+    engine_url: str = "http://127.0.0.1:8101"
+    """Metrics of the feature engine"""
+
     feature_repo: Path = Path("feature_repo")
     """Folder of the feature declarations"""
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plinth_kit.auth import key_files
+from plinth_kit.files import write_private
 
 USER = "plinth"
 Token = Callable[[int], str]
@@ -30,22 +31,14 @@ def make(server: Path, client: Path, token: Token = secrets.token_urlsafe) -> li
     """
     made = []
     if not (server / "pgpass").exists():
-        _write(server / "pgpass", f"*:*:*:{USER}:{token(24)}\n")
+        write_private(server / "pgpass", f"*:*:*:{USER}:{token(24)}\n")
         made.append("pgpass")
     if not (server / "api-keys.json").exists() or not (client / "api-keys.env").exists():
         clear, digests = key_files(token)
-        _write(client / "api-keys.env", clear)
-        _write(server / "api-keys.json", digests)
+        write_private(client / "api-keys.env", clear)
+        write_private(server / "api-keys.json", digests)
         made += ["api-keys.env", "api-keys.json"]
     return made
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    new.touch(mode=0o600)
-    new.write_text(text)
-    new.replace(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

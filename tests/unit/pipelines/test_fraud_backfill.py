@@ -9,8 +9,9 @@ import pytest
 
 from plinth_contracts.events import FeatureUpdate, LabelObserved, TransactionReceived
 from plinth_features import projection, spec
-from plinth_features.rows import NEVER, Layout, Rows
+from plinth_features.rows import Layout
 from plinth_features.spec import View
+from plinth_features.words import NEVER, RANK, Rows
 from plinth_pipelines.fraud.backfill import rows_at
 from plinth_pipelines.fraud.simulate import SimulationConfig, simulate
 
@@ -37,6 +38,8 @@ def live_updates(view: View, world: pd.DataFrame, until: datetime) -> list[Featu
                     terminal_id=str(row["terminal_id"]),
                     amount_minor=row["amount_minor"],
                     event_ts=time,
+                    latitude=row["latitude"],
+                    longitude=row["longitude"],
                 )
             )
         else:
@@ -49,6 +52,7 @@ def live_updates(view: View, world: pd.DataFrame, until: datetime) -> list[Featu
                     event_ts=time,
                     known_ts=time + WEEK,
                     label=float(row["is_fraud"]),
+                    amount_minor=row["amount_minor"],
                 )
             )
         if event.ts_ms < until.timestamp() * 1000:
@@ -60,8 +64,8 @@ def one_by_one(layout: Layout, updates: list[FeatureUpdate]) -> tuple[list[str],
     entities = list(dict.fromkeys(update.entity for update in updates))
     rows = layout.empty(len(entities))
     for update in updates:
-        layout.fold(rows, projection.as_arrays([update], entities))
-    rows["offset"] = NEVER
+        layout.fold(rows, projection.as_matrix([update], entities))
+    layout.offsets(rows)[:] = NEVER
     return entities, rows
 
 
@@ -73,7 +77,7 @@ def test_equals_a_fold_one_by_one_to_the_last_bit(position: int, world: pd.DataF
     assert made.view == FRAUD.views[position]
     assert list(made.entities) == entities
     assert made.rows.tobytes() == rows.tobytes()
-    assert (made.rows["rank"] > made.view.recent).any(), "nothing was settled into tiles"
+    assert (made.rows[:, RANK] > made.view.recent).any(), "nothing was settled into tiles"
 
 
 @pytest.mark.parametrize("position", [0, 1])
@@ -95,7 +99,7 @@ def test_after_a_long_history_every_read_is_the_same(
 def test_an_event_at_the_moment_itself_is_left_to_the_log(world: pd.DataFrame) -> None:
     until = world["event_ts"].iloc[100].to_pydatetime()
     customers = rows_at(FRAUD, world, WEEK, until)[0]
-    assert customers.rows["rank"].sum() == (world["event_ts"] < until).sum()
+    assert customers.rows[:, RANK].sum() == (world["event_ts"] < until).sum()
 
 
 def test_a_moment_without_a_zone_is_refused(world: pd.DataFrame) -> None:

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from plinth_features import request, spec
-from plinth_features.rows import Layout, Updates
+from plinth_features.rows import Layout
 from plinth_features.spec import DAY, Aggregation, FeatureService, View
+from plinth_features.words import Updates, as_updates
 from plinth_pipelines.fraud.dataset import build
+from plinth_pipelines.fraud.events import by_topic
 from plinth_pipelines.fraud.simulate import SimulationConfig, simulate
 
 FRAUD = spec.load(Path(__file__).parents[3] / "feature_repo/compiled/fraud.json")
@@ -61,21 +63,21 @@ def replayed(view: View, world: pd.DataFrame, delay: timedelta) -> list[np.ndarr
     layout = Layout(view)
     rows = layout.empty(int(world[f"{view.entity}_id"].max()) + 1)
     entity, times = world[f"{view.entity}_id"].tolist(), milliseconds(world)
-    values = world[{"transaction.received": "amount_minor", "label.observed": "is_fraud"}[view.source]]
+    columns = by_topic(world, delay)[view.source].columns
+    values = np.stack([columns[name] for name in view.columns], axis=1)
     later = round(delay.total_seconds() * 1000) if view.source == "label.observed" else 0
     waiting, features = 0, []
     for i, now in enumerate(times):
         while waiting < len(times) and times[waiting] + later <= now and (later or waiting <= i):
-            event = entity[waiting], times[waiting] + later, int(values.iloc[waiting])
+            event = entity[waiting], times[waiting] + later, values[waiting].tolist()
             layout.fold(rows, one_update(*event, number=waiting))
             waiting += 1
         features.append(layout.read(rows[entity[i] : entity[i] + 1], np.array([now]))[0])
     return features
 
 
-def one_update(row: int, ts_ms: int, value: int, number: int) -> Updates:
-    fields = [[row], [number + 1], [ts_ms], [1], [[value]], [0], [number]]
-    return Updates(*(np.array(field, dtype=np.int64) for field in fields))
+def one_update(row: int, ts_ms: int, values: list[int], number: int) -> Updates:
+    return as_updates([(row, number + 1, ts_ms, 1, 0, number, *values)])
 
 
 @pytest.mark.parametrize("service", [FRAUD, OTHER], ids=lambda service: service.name)
@@ -144,6 +146,7 @@ def test_a_later_transaction_of_the_same_moment_is_not_seen() -> None:
     )
     X = build(FRAUD, world, label_delay=WEEK).X
     assert X[:, FRAUD.names.index("customer_tx_count_1d")].tolist() == [1, 2]
+    assert X[:, FRAUD.names.index("customer_tx_count_60s")].tolist() == [1, 2]
     assert X[:, FRAUD.names.index("customer_amount_mean_1d")].tolist() == [1.0, 2.0]
 
 

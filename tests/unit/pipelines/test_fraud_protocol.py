@@ -1,12 +1,13 @@
 """Which days train and test, which cards count, and the figures, on cases worked out by hand."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from plinth_algorithms.validation import walk_forward
 from plinth_pipelines.fraud import protocol
 from plinth_pipelines.fraud.protocol import Protocol
 from plinth_pipelines.fraud.thresholds import choose, counts
@@ -62,12 +63,34 @@ def test_more_training_days_leave_the_test_rows_as_they_are() -> None:
     assert (train.tolist(), test.tolist()) == ([True, False], [False, True])
 
 
-def test_validation_lies_inside_training_with_the_same_delay() -> None:
-    inner = Protocol(train_days=28).validation()
-    assert (inner.train_start, inner.train_end) == (date(2018, 7, 4), date(2018, 7, 18))
-    assert (inner.test_start, inner.test_days) == (date(2018, 7, 25), 7)
+def test_folds_lie_inside_training_with_the_same_delay() -> None:
+    earlier, later = Protocol(train_days=28).folds(2)
+    assert (later.train_start, later.train_end) == (date(2018, 7, 4), date(2018, 7, 18))
+    assert (later.test_start, later.test_days) == (date(2018, 7, 25), 7)
+    assert (earlier.train_start, earlier.train_end) == (date(2018, 7, 4), date(2018, 7, 11))
     with pytest.raises(ValueError, match="at least a day"):
-        Protocol(train_days=14).validation()
+        Protocol(train_days=28).folds(3)
+
+
+def test_folds_are_those_of_the_walk_forward_split() -> None:
+    hours = pd.date_range("2018-06-01", "2018-08-20", freq="6h", tz="UTC", inclusive="left")
+    frame = pd.DataFrame({"event_ts": hours, "customer_id": 1, "is_fraud": False})
+    outer = Protocol(train_days=60)
+    days = timedelta(days=1)
+    walked = list(
+        walk_forward(
+            hours.tz_localize(None).to_numpy(),
+            train=25 * days,
+            gap=outer.delay_days * days,
+            test=outer.test_days * days,
+            expanding=True,
+            start=np.datetime64(outer.train_start),
+        )
+    )
+    for fold, (train, test) in zip(outer.folds(4), walked, strict=False):
+        found = protocol.split(fold, frame)
+        assert np.flatnonzero(found.train).tolist() == train.tolist()
+        assert np.flatnonzero(found.test).tolist() == test.tolist()
 
 
 def test_figures_at_the_operating_point() -> None:

@@ -87,6 +87,8 @@ def test_column_types(table: pd.DataFrame) -> None:
         "customer_id": "int64",
         "terminal_id": "int64",
         "amount_minor": "int64",
+        "latitude": "float64",
+        "longitude": "float64",
         "is_fraud": "bool",
         "scenario": "int8",
     }
@@ -143,3 +145,15 @@ def test_global_randomness_is_left_alone() -> None:
     expected = np.random.RandomState(7).random_sample(), random.Random(7).random()
     simulate(replace(SMALL, days=3))
     assert (np.random.random_sample(), random.random()) == expected
+
+
+def test_a_transaction_is_where_its_terminal_is_a_unit_being_a_kilometre(table: pd.DataFrame) -> None:
+    place = np.random.RandomState(1)
+    terminals = [(place.uniform(0, 100), place.uniform(0, 100)) for _ in range(SMALL.terminals)]
+    assert table.groupby("terminal_id")[["latitude", "longitude"]].nunique().to_numpy().max() == 1
+    first, other = table.iloc[0], table.iloc[-1]
+    ends = [terminals[row["terminal_id"]] for row in (first, other)]
+    (phi, lam), (to_phi, to_lam) = np.radians([[row["latitude"], row["longitude"]] for row in (first, other)])
+    angle = np.arccos(np.sin(phi) * np.sin(to_phi) + np.cos(phi) * np.cos(to_phi) * np.cos(lam - to_lam))
+    assert first["terminal_id"] != other["terminal_id"]
+    assert angle * 6371.0 == pytest.approx(np.hypot(*np.subtract(*ends)), rel=0.02)

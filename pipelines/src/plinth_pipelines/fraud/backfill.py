@@ -2,7 +2,6 @@
 
 The rows equal those that the engine would have folded from the same events, but for their offsets: history
 was never in the log, so the engine takes the log from its beginning. The log must not hold that history.
-Events that left the longest window before then are not folded: no read can see them any more.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import redis
 from numpy.typing import NDArray
 
 from plinth_features.projection import id64
-from plinth_features.rows import NEVER, Layout, Rows, Updates
-from plinth_features.spec import FeatureService, View, hop_s
+from plinth_features.rows import Layout
+from plinth_features.spec import FeatureService, View
 from plinth_features.store import RedisRows
+from plinth_features.words import EVENT_ID, NEVER, OFFSET, ROW, TS_MS, VALUES, WEIGHT, Rows
 from plinth_pipelines.fraud import events
 from plinth_pipelines.fraud.events import Events
 
-FOLD_BATCH = 100_000
 WRITE_BATCH = 500
 
 
@@ -39,7 +38,7 @@ class ViewRows:
 def rows_at(
     service: FeatureService, transactions: pd.DataFrame, label_delay: timedelta, until: datetime
 ) -> list[ViewRows]:
-    """Rows of every entity with events in its view's longest window before `until`, per view.
+    """Rows of every entity with events before `until`, per view.
 
     `transactions` are as `simulate` returns them. Entities are named as on the wire. Raises ValueError if the
     transactions are out of order, the delay is not positive or `until` has no time zone, KeyError for a view
@@ -69,30 +68,22 @@ def write(client: redis.Redis, backfilled: Iterable[ViewRows]) -> int:
 
 
 def _rows_of(view: View, source: Events, transactions: pd.DataFrame, until_ms: int) -> ViewRows:
-    seen = slice(*np.searchsorted(source.ts_ms, [until_ms - _reach_ms(view), until_ms]).tolist())
+    seen = slice(int(np.searchsorted(source.ts_ms, until_ms)))
     row, entities = pd.factorize(transactions[f"{view.entity}_id"].iloc[seen])
     n = len(row)
-    updates = Updates(
-        row=row.astype(np.int64),
-        event_id=_event_ids(source, transactions["transaction_id"].to_numpy(np.int64)[seen]),
-        ts_ms=source.ts_ms[seen],
-        weight=np.ones(n, dtype=np.int64),
-        values=np.stack([source.columns[column][seen] for column in view.columns], axis=1),
-        partition=np.zeros(n, dtype=np.int64),
-        offset=np.arange(n, dtype=np.int64),
-    )
+    updates = np.zeros((n, VALUES + len(view.columns)), dtype=np.int64)  # all of partition 0
+    updates[:, ROW] = row
+    updates[:, EVENT_ID] = _event_ids(source, transactions["transaction_id"].to_numpy(np.int64)[seen])
+    updates[:, TS_MS] = source.ts_ms[seen]
+    updates[:, WEIGHT] = 1
+    updates[:, OFFSET] = np.arange(n)
+    for at, column in enumerate(view.columns, start=VALUES):
+        updates[:, at] = source.columns[column][seen]
     layout = Layout(view)
     rows = layout.empty(len(entities))
-    for first in range(0, n, FOLD_BATCH):
-        layout.fold(rows, updates.take(np.arange(first, min(first + FOLD_BATCH, n))))
-    rows["offset"] = NEVER
+    layout.fold(rows, updates)
+    layout.offsets(rows)[:] = NEVER
     return ViewRows(view, tuple(str(entity) for entity in entities), rows)
-
-
-def _reach_ms(view: View) -> int:
-    """How far back the longest window of a view begins, its tail rounded down to a hop."""
-    longest = max(aggregation.window_s for aggregation in view.aggregations)
-    return (longest + hop_s(longest)) * 1000
 
 
 def _event_ids(source: Events, transaction_ids: NDArray[np.int64]) -> NDArray[np.int64]:

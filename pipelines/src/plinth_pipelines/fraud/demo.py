@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 import pandas as pd
 from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -30,7 +31,19 @@ from plinth_kit import redis
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_kit.settings import load
 from plinth_pipelines import features
-from plinth_pipelines.fraud import backfill, demo_view, protocol, replay, simulate, stream, tracking, train
+from plinth_pipelines.fraud import (
+    backfill,
+    demo_view,
+    effect,
+    protocol,
+    replay,
+    simulate,
+    stream,
+    tracking,
+    train,
+)
+from plinth_pipelines.fraud.freshness import Freshness
+from plinth_pipelines.fraud.selection import FULL, QUICK, Search
 from plinth_pipelines.settings import PipelineSettings
 
 DELAY = timedelta(days=7)
@@ -57,7 +70,10 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
         _train(settings, service, frame, step("model: train, evaluate, register"))
         _backfill(settings, service, frame, step("feature rows: backfill history"))
-        _wait_until_ready(settings.scorer_url, step("fraud scorer: load the model"))
+        report = step("fraud scorer: load the model")
+        for share, url in ((0.5, settings.scorer_url), (1.0, settings.scorer_worker_url)):
+            _wait_until_complete(url)
+            report(share)
     end = START + timedelta(days=plan.days)
     items = stream.merged(frame, start=START, end=end, delay=DELAY)
     total = int(((frame["event_ts"] >= START) & (frame["event_ts"] < end)).sum())
@@ -67,14 +83,19 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
             broker,
             items,
             speed=plan.speed,
+            behind=Freshness(settings.engine_url).behind,
             observe=lambda seen: live.update(demo_view.table(seen, total, time.monotonic())),
         )
     console.print(demo_view.table(watch, total, time.monotonic()))
+    found = effect.effect(frame, watch.outcome_of)
+    console.print(
+        demo_view.effect_table(found, watch.let_through, _cases_opened(settings.scorer_recorder_url))
+    )
     console.print(demo_view.summary(watch, _detection(frame, watch), started))
 
 
-def train_only(settings: PipelineSettings, console: Console) -> None:
-    """Train, evaluate and register a new version, whatever serves now."""
+def train_only(settings: PipelineSettings, console: Console, *, quick: bool, alias: str) -> None:
+    """Select, train, evaluate and register a new version under the alias; quick: without selection."""
     service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
     with _quiet(), _steps(console) as step:
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
@@ -82,10 +103,10 @@ def train_only(settings: PipelineSettings, console: Console) -> None:
         trained = train.run(
             settings.mlflow_url,
             frame,
-            config=_config(service),
+            config=_config(service, QUICK if quick else FULL, alias),
             progress=lambda _, share: report(share),
         )
-    console.print(demo_view.trained(trained))
+    console.print(demo_view.trained(trained, alias))
 
 
 def _apply_features(settings: PipelineSettings, report: Report) -> spec.FeatureService:
@@ -121,14 +142,21 @@ def _train(
         settings.mlflow_url, train.TrainConfig(service).model_name, service.fingerprint
     ):
         train.run(
-            settings.mlflow_url, frame, config=_config(service), progress=lambda _, share: report(share)
+            settings.mlflow_url,
+            frame,
+            config=_config(service, QUICK, tracking.ALIAS),
+            progress=lambda _, share: report(share),
         )
     report(1.0)
 
 
-def _config(service: spec.FeatureService) -> train.TrainConfig:
+def _config(service: spec.FeatureService, search: Search, alias: str) -> train.TrainConfig:
     return train.TrainConfig(
-        service, source="plinth_pipelines.fraud.simulate", source_config=asdict(simulate.PUBLISHED)
+        service,
+        search=search,
+        alias=alias,
+        source="plinth_pipelines.fraud.simulate",
+        source_config=asdict(simulate.PUBLISHED),
     )
 
 
@@ -142,19 +170,27 @@ def _backfill(
     report(1.0)
 
 
-def _wait_until_ready(url: str, report: Report) -> None:
+def _wait_until_complete(url: str) -> None:
+    """Until a scorer is ready and lacks nothing: without a model it would let rules decide."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     answer = "no answer"
     while time.monotonic() < deadline:
         try:
             response = httpx.get(f"{url}/readyz", timeout=5)
-            if response.status_code == httpx.codes.OK:
-                return report(1.0)
+            if response.status_code == httpx.codes.OK and "degraded" not in response.json():
+                return
             answer = response.text
         except httpx.TransportError as error:
             answer = str(error)
         time.sleep(0.2)
     raise RuntimeError(f"the fraud scorer at {url} is not ready after {READY_TIMEOUT_S:.0f} s: {answer}")
+
+
+def _cases_opened(url: str) -> int:
+    """Cases that the recorder has opened since it started."""
+    page = httpx.get(f"{url}/metrics", timeout=10).raise_for_status().text
+    samples = (sample for family in text_string_to_metric_families(page) for sample in family.samples)
+    return round(sum(sample.value for sample in samples if sample.name == "plinth_fraud_cases_opened_total"))
 
 
 def _detection(frame: pd.DataFrame, watch: replay.Watch) -> protocol.Evaluation | None:

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from plinth_pipelines.fraud.effect import Effect
+from plinth_pipelines.fraud.effect import Group as Counted
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.replay import Watch
 from plinth_pipelines.fraud.train import TrainedModel
@@ -40,7 +42,45 @@ def table(watch: Watch, total: int, now: float) -> Table:
     for outcome in ("approve", "monitor", "step_up", "block"):
         view.add_row(outcome, f"{watch.outcomes[outcome]:,}")
     view.add_row("alerts", f"{watch.alerts:,}")
+    view.add_row("degraded", f"{watch.degraded:,}")
     return view
+
+
+def effect_table(found: Effect, let_through: int, cases: int) -> RenderableType:
+    """What the decisions did, now that every label is known."""
+    view = Table(title="Decisions against their labels", title_justify="left")
+    view.add_column("outcome")
+    for name in ("transactions", "frauds", "amount", "of it fraud"):
+        view.add_column(name, justify="right")
+    for outcome, group in found.by_outcome.items():
+        view.add_row(outcome, *_counts(group))
+    view.add_row("all", *_counts(found.everything), style="bold")
+    stopped = found.stopped
+    return Group(
+        view,
+        Text(
+            f"Blocked or stepped up: {stopped.frauds:,} of {found.everything.frauds:,} frauds"
+            f" ({found.recall:.1%}), {_euros(stopped.fraud_amount)} of"
+            f" {_euros(found.everything.fraud_amount)} ({found.money_recall:.1%}); precision"
+            f" {found.precision:.1%}.\n"
+            f"The price: {stopped.genuine:,} genuine payments stopped, {_euros(stopped.genuine_amount)};"
+            f" {found.false_positive_rate:.2%} of the genuine ones blocked; {let_through:,} let through by"
+            f" chance to learn what blocking costs. {cases:,} cases opened."
+        ),
+    )
+
+
+def _counts(group: Counted) -> tuple[str, str, str, str]:
+    return (
+        f"{group.transactions:,}",
+        f"{group.frauds:,}",
+        _euros(group.amount),
+        _euros(group.fraud_amount),
+    )
+
+
+def _euros(minor: int) -> str:
+    return f"€ {minor / 100:,.0f}"
 
 
 def summary(watch: Watch, found: Evaluation | None, started: float) -> RenderableType:
@@ -68,11 +108,11 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
     return Group(view, Text("\n".join(lines)))
 
 
-def trained(model: TrainedModel) -> RenderableType:
+def trained(model: TrainedModel, alias: str) -> RenderableType:
     """A new version and its figures on the test days."""
     found = model.evaluation
     return Text(
-        f"version {model.registered.version} serves: AUC ROC {found.roc_auc:.3f}, average precision"
+        f"version {model.registered.version} is {alias}: AUC ROC {found.roc_auc:.3f}, average precision"
         f" {found.average_precision:.3f}, card precision@100 {found.card_precision_100:.3f};"
         f" at 0.1 % false positives recall {found.recall:.3f}, precision {found.precision:.3f}"
     )

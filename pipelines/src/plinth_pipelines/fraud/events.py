@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plinth_features.projection import LARGE_MINOR, id64
+
 Ints = NDArray[np.int64]
 
 
@@ -40,20 +42,41 @@ def by_topic(transactions: pd.DataFrame, label_delay: timedelta) -> dict[str, Ev
     if (np.diff(times) < 0).any():
         raise ValueError("transactions must be in order of time")
     label_ms = times + round(label_delay.total_seconds() * 1000)
+    fraud = transactions["is_fraud"].to_numpy(np.int64)
+    large = transactions["amount_minor"].to_numpy(np.int64) > LARGE_MINOR
     return {
         "transaction.received": Events(
             id_pattern="{}",
             ts_ms=times,
             known=np.arange(1, len(times) + 1),
-            columns={"amount_minor": transactions["amount_minor"].to_numpy(np.int64)},
+            columns={
+                "amount_minor": transactions["amount_minor"].to_numpy(np.int64),
+                "terminal": _hashes(transactions["terminal_id"]),
+                **_places(transactions),
+            },
         ),
         "label.observed": Events(
             id_pattern="label-{}",
             ts_ms=label_ms,
             known=np.searchsorted(label_ms, times, side="right").astype(np.int64),
-            columns={"label": transactions["is_fraud"].to_numpy(np.int64)},
+            columns={"label": fraud, "ordinary_label": np.where(large, 0, fraud)},
         ),
     }
+
+
+def _hashes(names: pd.Series) -> Ints:
+    """What a name on the wire becomes in a column."""
+    codes, distinct = pd.factorize(names)
+    return np.array([id64(str(name)) for name in distinct], dtype=np.int64)[codes]
+
+
+def _places(transactions: pd.DataFrame) -> dict[str, Ints]:
+    """Columns of the place, see `projection.transaction`; a table may lack places."""
+    nowhere = pd.Series(np.nan, index=transactions.index)
+    degrees = np.stack([transactions.get(name, nowhere) for name in ("latitude", "longitude")]).astype(float)
+    placed = ~np.isnan(degrees).any(axis=0)
+    latitude, longitude = np.where(placed, np.rint(degrees * 1e6), 0).astype(np.int64)
+    return {"latitude_e6": latitude, "longitude_e6": longitude, "placed": placed.astype(np.int64)}
 
 
 def event_ms(transactions: pd.DataFrame) -> Ints:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from plinth_algorithms.classification import precision_recall_curve, roc_curve
 from plinth_pipelines.fraud.protocol import MAX_FPR, Evaluation
+from plinth_pipelines.fraud.selection import Comparison
 from plinth_pipelines.fraud.thresholds import Thresholds
 
 Floats = NDArray[np.float64]
@@ -56,6 +59,79 @@ def histogram(scores: Floats, y: NDArray[np.int64], cuts: Thresholds) -> Figure:
     axes.legend(frameon=False)
     _tidy(axes)
     return figure
+
+
+def calibration(scores: Floats, y: NDArray[np.int64], bins: int = 12) -> Figure:
+    """Share of frauds over mean probability, in bins of equal width in log-odds, with 95 % intervals."""
+    figure = Figure(figsize=(6, 5.4), layout="constrained")
+    axes = figure.subplots()
+    clipped = np.clip(scores, 1e-5, 1 - 1e-5)
+    place = np.log(clipped / (1 - clipped))
+    edges = np.linspace(place.min(), place.max(), bins + 1)[1:-1]
+    bin_of = np.searchsorted(edges, place)
+    n = np.bincount(bin_of, minlength=bins).astype(float)
+    some = n > 0
+    said = np.bincount(bin_of, weights=scores, minlength=bins)[some] / n[some]
+    found = np.bincount(bin_of, weights=y, minlength=bins)[some] / n[some]
+    low, high = _wilson(found, n[some])
+    axes.plot([1e-5, 1], [1e-5, 1], color=POINT, linestyle=":", linewidth=1, label="perfect")
+    error = np.stack([np.maximum(found - low, 0), np.maximum(high - found, 0)])
+    shown = np.maximum(found, 1e-5)
+    axes.errorbar(said, shown, yerr=error, fmt="o", color=GENUINE, capsize=3, label="bins of test rows")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    start = max(1e-5, said.min() / 3)
+    axes.set(xlim=(start, 1.3), ylim=(start, 1.3), xlabel="Mean probability", ylabel="Share of frauds")
+    axes.set_title("Calibration on the test transactions")
+    axes.legend(frameon=False)
+    _tidy(axes)
+    return figure
+
+
+def importance(mean: Mapping[str, float], shown: int = 20) -> Figure:
+    """Mean absolute contribution of the features, greatest on top."""
+    names, values = list(mean)[:shown][::-1], list(mean.values())[:shown][::-1]
+    figure = Figure(figsize=(8, 0.8 + 0.28 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(names, values, color=GENUINE)
+    axes.set(xlabel="Mean absolute contribution to the log-odds (TreeSHAP)", title="What the model looks at")
+    _tidy(axes)
+    return figure
+
+
+def walk_forward(comparisons: Sequence[Comparison]) -> Figure:
+    """Average precision of every scorer in every week, and its mean over the weeks, as a table."""
+    names = list(dict.fromkeys(comparison.name for comparison in comparisons))
+    weeks = sorted({comparison.test_start for comparison in comparisons})
+    found = {(c.name, c.test_start): c.evaluation for c in comparisons}
+    rows = []
+    for name in names:
+        values = [found.get((name, week)) for week in weeks]
+        precision = [e.average_precision for e in values if e]
+        recall = [e.recall for e in values if e]
+        cells = [f"{e.average_precision:.4f}" if e else "" for e in values]
+        rows.append([*cells, f"{np.mean(precision):.4f}", f"{np.mean(recall):.3f}"])
+    figure = Figure(figsize=(5.5 + 1.1 * len(weeks), 1.0 + 0.3 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.axis("off")
+    days = [f"{date(1970, 1, 1) + timedelta(days=week):%d %b}" for week in weeks]
+    table = axes.table(
+        cellText=rows,
+        rowLabels=names,
+        colLabels=[*(f"from {day}" for day in days), "mean", "recall"],
+        loc="center",
+        cellLoc="center",
+    )
+    table.scale(1, 1.4)
+    figure.suptitle("Average precision by test week; recall at 0.1 % false positives")
+    return figure
+
+
+def _wilson(share: Floats, n: Floats, z: float = 1.96) -> tuple[Floats, Floats]:
+    """Wilson's interval of a share among n."""
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return centre - half, centre + half
 
 
 def _point(axes: Axes, x: float, y: float, text: str) -> None:

@@ -1,4 +1,12 @@
-"""A fitted tree ensemble as ONNX: `features` float32 [N, F] in, `probabilities` float32 [N, 2] out."""
+"""The served ensemble as one ONNX graph that any ONNX server can run.
+
+    in    features       float32 [N, F]
+    out   members        float32 [N, M]   each member's own calibrated probability of fraud
+          probabilities  float32 [N, 2]   of a genuine and of a fraudulent transaction
+
+Trees are TreeEnsembleRegressor nodes named as their members, with covers in `nodes_hitrates`: a reader
+(`plinth_algorithms.onnx_trees`) rebuilds them for explanations. What is not a tree is worked out in float64.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +15,119 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxmltools import convert_xgboost
-from onnxmltools.convert.common.data_types import FloatTensorType
+from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
-INPUT, OUTPUT = "features", "probabilities"
+from plinth_algorithms import onnx_trees
+from plinth_algorithms.calibration import Logistic
+from plinth_algorithms.trees import Trees
+from plinth_pipelines.fraud.ensemble import Ensemble
+from plinth_pipelines.fraud.members import CLIP, Boosted, Floats, Isolated, Linear, Member, Rows
+
+INPUT, MEMBERS, OUTPUT = "features", "members", "probabilities"
 TOLERANCE = 1e-6
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+IR_VERSION = 9
+"""The oldest that these operator sets need: servers are updated later than training."""
 
 
-def convert(model: Any, n_features: int) -> Any:
-    """ONNX model of a fitted XGBoost classifier, its class labels left out: thresholds decide, not 0.5."""
-    converted = convert_xgboost(model, initial_types=[(INPUT, FloatTensorType([None, n_features]))])
-    outputs = converted.graph.output
-    for output in [o for o in outputs if o.name != OUTPUT]:
-        outputs.remove(output)
-    return converted
+class _Graph:
+    """Nodes and constants of a graph in the making; each method returns the name of its result."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
+
+    def op(self, operator: str, *inputs: str, name: str = "", domain: str = "", **attributes: Any) -> str:
+        output = name or f"{operator.lower()}_{len(self.nodes)}"
+        node = helper.make_node(operator, list(inputs), [output], name=output, domain=domain, **attributes)
+        self.nodes.append(node)
+        return output
+
+    def constant(self, value: NDArray[Any]) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def trees(self, trees: Trees, name: str) -> str:
+        attributes = onnx_trees.attributes(trees)
+        total = self.op(onnx_trees.OPERATOR, INPUT, name=name, domain="ai.onnx.ml", **attributes)
+        return self.op("Cast", total, to=TensorProto.DOUBLE)
+
+    def linear(self, member: Linear) -> str:
+        x = self.op("Cast", INPUT, to=TensorProto.DOUBLE)
+        x = self.op("Div", self.op("Sub", x, self.constant(member.mean)), self.constant(member.scale))
+        x = self.op("Clip", x, self.constant(np.array(-CLIP)), self.constant(np.array(CLIP)))
+        return self.affine(x, Logistic(member.coef, member.intercept))
+
+    def raw(self, member: Member) -> str:
+        match member:
+            case Boosted():
+                return self.trees(member.trees, member.name)
+            case Isolated():
+                return self.op("Neg", self.trees(member.forest.trees, member.name))
+            case Linear():
+                return self.linear(member)
+        raise TypeError(f"no graph for a {type(member).__name__}")
+
+    def affine(self, x: str, logistic: Logistic) -> str:
+        weighted = self.op("MatMul", x, self.constant(logistic.weights[:, None]))
+        return self.op("Add", weighted, self.constant(np.array([logistic.bias])))
+
+    def probability(self, x: str, logistic: Logistic) -> str:
+        return self.op("Sigmoid", self.affine(x, logistic))
 
 
-def probabilities(model: Any, X: NDArray[np.float64]) -> NDArray[np.float32]:
-    """What ONNX Runtime answers for rows of features, [rows, 2]."""
+def convert(ensemble: Ensemble, n_features: int) -> ModelProto:
+    """The graph of a fitted ensemble over rows of `n_features`."""
+    graph = _Graph()
+    raw = [graph.raw(member) for member in ensemble.members]
+    own = [
+        graph.probability(x, ensemble.calibration.members[name])
+        for x, name in zip(raw, ensemble.names, strict=True)
+    ]
+    together = raw[0] if len(raw) == 1 else graph.op("Concat", *raw, axis=1)
+    fraud = graph.probability(together, ensemble.calibration.combined)
+    genuine = graph.op("Sub", graph.constant(np.array(1.0)), fraud)
+    both = graph.op("Concat", genuine, fraud, axis=1)
+    each = own[0] if len(own) == 1 else graph.op("Concat", *own, axis=1)
+    graph.op("Cast", each, name=MEMBERS, to=TensorProto.FLOAT)
+    graph.op("Cast", both, name=OUTPUT, to=TensorProto.FLOAT)
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "fraud",
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", n_features])],
+            [
+                helper.make_tensor_value_info(MEMBERS, TensorProto.FLOAT, ["N", len(own)]),
+                helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", 2]),
+            ],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in OPSETS.items()],
+        ir_version=IR_VERSION,
+        producer_name="plinth",
+    )
+    checker.check_model(model)
+    return model
+
+
+def run(model: ModelProto, X: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What ONNX Runtime answers for rows: members [rows, members] and probabilities [rows, 2]."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run([OUTPUT], {INPUT: X.astype(np.float32)})[0], dtype=np.float32)
+    members, probabilities = session.run([MEMBERS, OUTPUT], {INPUT: X})
+    return members, probabilities
 
 
-def check(model: Any, X: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """Largest difference from the original's probabilities of fraud (n,); ValueError above `TOLERANCE`."""
-    difference = float(np.abs(probabilities(model, X)[:, 1] - expected).max())
+def check(model: ModelProto, ensemble: Ensemble, X: Rows) -> float:
+    """Largest difference from what the ensemble itself says of these rows; ValueError above `TOLERANCE`."""
+    members, probabilities = run(model, X)
+    difference = max(
+        _largest(probabilities[:, 1], ensemble.scores(X)), _largest(members, ensemble.member_scores(X))
+    )
     if not difference <= TOLERANCE:
         raise ValueError(f"ONNX differs from the original by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference
+
+
+def _largest(found: NDArray[np.float32], expected: Floats) -> float:
+    return float(np.abs(found - expected).max())

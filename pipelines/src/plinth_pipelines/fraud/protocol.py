@@ -58,15 +58,20 @@ class Protocol:
         """From a transaction to its label."""
         return timedelta(days=self.delay_days)
 
-    def validation(self) -> Protocol:
-        """The same experiment inside the training days, whose last days are its test.
+    def folds(self, n: int) -> tuple[Protocol, ...]:
+        """The same experiment n times inside the training days, walking forward, each learning from day one.
 
-        Raises ValueError if the training days are too few for it.
+        Their test periods adjoin, the last one ends with the training. Raises ValueError if the training days
+        are too few.
         """
-        return replace(
-            self,
-            test_start=self.train_end - timedelta(days=self.test_days),
-            train_days=self.train_days - self.delay_days - self.test_days,
+        shifts = [back * self.test_days for back in range(n, 0, -1)]
+        return tuple(
+            replace(
+                self,
+                test_start=self.train_end - timedelta(days=shift),
+                train_days=self.train_days - self.delay_days - shift,
+            )
+            for shift in shifts
         )
 
 

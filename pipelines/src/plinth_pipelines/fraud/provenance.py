@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pandas as pd
+
+LIBRARIES = (
+    "matplotlib",
+    "mlflow",
+    "numba",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "scikit-learn",
+    "xgboost",
+)
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,3 +66,9 @@ def code_revision(folder: Path) -> str:
     arguments = [git, "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     answer = subprocess.run(arguments, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the libraries that a model depends on, and the kind of machine."""
+    versions = {library: version(library) for library in LIBRARIES}
+    return {"python": platform.python_version(), "machine": platform.machine(), **versions}

@@ -21,6 +21,10 @@ from plinth_pipelines.fraud.stream import Item
 CHUNK = 200
 IN_FLIGHT = 1000
 PATIENCE_S = 60.0
+MAX_BEHIND_S = 3600.0
+"""Stream seconds that features may be behind before more is sent: the hop of the shortest label window."""
+BEHIND_PATIENCE_S = 10.0
+"""So long the next chunk waits for features that do not catch up."""
 _DECISIONS, _ALERTS = codec.topic_of(DecisionMade), codec.topic_of(AlertRaised)
 _decode = codec.decoder(DecisionMade)
 _decode_alert = codec.decoder(AlertRaised)
@@ -40,6 +44,9 @@ class Watch:
     stream_ms: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     scores: dict[str, float] = field(default_factory=dict)
+    outcome_of: dict[str, str] = field(default_factory=dict)
+    let_through: int = 0
+    degraded: int = 0
     decision_ids: set[str] = field(default_factory=set)
     latencies: list[float] = field(default_factory=list)
     started: float = 0.0
@@ -72,13 +79,16 @@ def replay(
     *,
     speed: float = 0.0,
     in_flight: int = IN_FLIGHT,
+    behind: Callable[[int], float] = lambda _: 0.0,
     observe: Callable[[Watch], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Watch:
     """Send every item and wait until each transaction is decided.
 
     `speed` is stream seconds per second; 0 is as fast as the platform decides, with at most `in_flight`
-    transactions undecided. `observe` is called a few times a second. Raises Stalled.
+    transactions undecided. `behind` says how many stream seconds features are behind a label of that time
+    (milliseconds); more is sent when they are not far behind. `observe` is called a few times a second.
+    Raises Stalled.
     """
     watch, lock, finished = Watch(started=time.monotonic()), threading.Lock(), threading.Event()
     pending: dict[str, float] = {}
@@ -88,10 +98,12 @@ def replay(
     watcher.start()
     producer = broker.producer()
     first_ms: int | None = None
+    label_ms = 0
     shown = 0.0
     try:
         for chunk in _chunks(items, CHUNK):
             first_ms = chunk[0].ts_ms if first_ms is None else first_ms
+            impatient = time.monotonic() + BEHIND_PATIENCE_S
             while not stop():
                 now = time.monotonic()
                 if now - shown > 0.25:
@@ -99,7 +111,8 @@ def replay(
                     shown = now
                 _check(watch, pending, now)
                 early = speed and (chunk[0].ts_ms - first_ms) / 1000 / speed - (now - watch.started)
-                if len(pending) < in_flight and early <= 0:
+                waits = behind(label_ms) > MAX_BEHIND_S and now < impatient
+                if len(pending) < in_flight and early <= 0 and not waits:
                     break
                 time.sleep(min(0.05, early) if early > 0 else 0.001)
             if stop():
@@ -111,6 +124,7 @@ def replay(
             sent = sum(item.transaction_id is not None for item in chunk)
             watch.sent += sent
             watch.labels += len(chunk) - sent
+            label_ms = max([label_ms, *[item.ts_ms for item in chunk if item.transaction_id is None]])
             watch.stream_ms = chunk[-1].ts_ms
         producer.flush(PATIENCE_S)
         while pending and not stop():
@@ -154,6 +168,9 @@ def _watch(
                     watch.decision_ids.add(decision.decision_id)
                     watch.scores[decision.transaction_id] = decision.score
                     watch.outcomes[decision.outcome.value] += 1
+                    watch.outcome_of[decision.transaction_id] = decision.outcome.value
+                    watch.let_through += decision.let_through
+                    watch.degraded += bool(decision.degraded)
                     watch.latencies.append(now - sent_at)
                     watch.last_decision = time.monotonic()
                     watch.first_decision = watch.first_decision or watch.last_decision

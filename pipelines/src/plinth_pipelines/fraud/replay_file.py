@@ -13,6 +13,7 @@ from rich.live import Live
 
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_pipelines.fraud import demo_view, replay, stream
+from plinth_pipelines.fraud.freshness import Freshness
 from plinth_pipelines.settings import PipelineSettings
 
 TRUE = {"1", "true", "t", "yes", "y", "fraud"}
@@ -97,6 +98,7 @@ def run(
             broker,
             items,
             speed=speed,
+            behind=Freshness(settings.engine_url).behind,
             observe=lambda seen: live.update(demo_view.table(seen, len(frame), time.monotonic())),
         )
     console.print(demo_view.table(watch, len(frame), time.monotonic()))

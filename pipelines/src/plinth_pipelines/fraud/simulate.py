@@ -31,6 +31,11 @@ CARDS_STOLEN_A_DAY = 3
 CARD_STOLEN_DAYS = 14
 STOLEN_CARD_FACTOR = 5
 
+CENTRE = 50.85, 4.35
+"""Latitude and longitude of the middle of the square, of which a unit is laid out as a kilometre."""
+
+KM_PER_DEGREE = 111.195
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -108,9 +113,10 @@ def simulate(
 
     Returns:
         Columns `transaction_id` int64 (0, 1, ... over the whole period), `event_ts` datetime64[ms, UTC],
-        `customer_id` int64, `terminal_id` int64, `amount_minor` int64 (cents, at least 0), `is_fraud` bool,
-        `scenario` int8 (0 genuine, 1 high amount, 2 compromised terminal, 3 stolen card; the last one applied
-        wins). The index is 0, 1, ...
+        `customer_id` int64, `terminal_id` int64, `amount_minor` int64 (cents, at least 0), `latitude` and
+        `longitude` float64 (of the terminal, degrees with 6 digits), `is_fraud` bool, `scenario` int8 (0
+        genuine, 1 high amount, 2 compromised terminal, 3 stolen card; the last one applied wins). The index
+        is 0, 1, ...
 
     Raises:
         ValueError: if `days` reaches outside the simulated period or skips days.
@@ -123,12 +129,12 @@ def simulate(
     first_rows: list[int] = np.searchsorted(purchases.seconds, midnights).tolist()
     scenarios = _apply_frauds(purchases, first_rows, config)
     rows = slice(first_rows[wanted.start], first_rows[wanted.stop])
-    return _to_frame(purchases, scenarios, rows, config.start)
+    return _to_frame(purchases, scenarios, rows, config)
 
 
 def _draw_purchases(config: SimulationConfig, progress: Callable[[float], None] | None) -> _Purchases:
     customers = _draw_customers(config.customers)
-    terminal_x, terminal_y = np.random.RandomState(1).uniform(0, 100, size=(config.terminals, 2)).T.copy()
+    terminal_x, terminal_y = _draw_terminals(config.terminals)
     rng = np.random.RandomState(0)  # seeded anew for each customer; a new one each would cost more time
     drawn = []
     for number, customer in enumerate(customers):
@@ -146,6 +152,11 @@ def _draw_purchases(config: SimulationConfig, progress: Callable[[float], None] 
 def _draw_customers(count: int) -> list[_Customer]:
     profiles = np.random.RandomState(0).uniform([0, 0, 5, 0], [100, 100, 100, 4], size=(count, 4)).tolist()
     return [_Customer(*profile) for profile in profiles]
+
+
+def _draw_terminals(count: int) -> tuple[Floats, Floats]:
+    x, y = np.random.RandomState(1).uniform(0, 100, size=(count, 2)).T.copy()
+    return x, y
 
 
 def _draw_purchases_of(
@@ -212,16 +223,30 @@ def _draw_without_replacement(seed: int, population: int, size: int) -> Ints:
     return np.random.RandomState(seed).choice(population, size=size, replace=False)
 
 
-def _to_frame(purchases: _Purchases, scenarios: NDArray[np.int8], rows: slice, start: date) -> pd.DataFrame:
-    times = np.datetime64(start, "ms") + purchases.seconds[rows].astype("timedelta64[s]")
+def _to_frame(
+    purchases: _Purchases, scenarios: NDArray[np.int8], rows: slice, config: SimulationConfig
+) -> pd.DataFrame:
+    latitudes, longitudes = _places(config.terminals)
+    terminals = purchases.terminals[rows]
+    times = np.datetime64(config.start, "ms") + purchases.seconds[rows].astype("timedelta64[s]")
     return pd.DataFrame(
         {
             "transaction_id": np.arange(rows.start, rows.stop, dtype=np.int64),
             "event_ts": pd.Series(times).dt.tz_localize("UTC"),
             "customer_id": purchases.customers[rows],
-            "terminal_id": purchases.terminals[rows],
+            "terminal_id": terminals,
             "amount_minor": purchases.amounts[rows],
+            "latitude": latitudes[terminals],
+            "longitude": longitudes[terminals],
             "is_fraud": scenarios[rows] > 0,
             "scenario": scenarios[rows],
         }
     )
+
+
+def _places(terminals: int) -> tuple[Floats, Floats]:
+    """Latitude and longitude of each terminal."""
+    x, y = _draw_terminals(terminals)
+    latitude, longitude = CENTRE
+    east = KM_PER_DEGREE * np.cos(np.radians(latitude))
+    return np.round(latitude + (y - 50) / KM_PER_DEGREE, 6), np.round(longitude + (x - 50) / east, 6)

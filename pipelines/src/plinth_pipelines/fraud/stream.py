@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from math import isnan, nan
 from typing import NamedTuple
 
 import pandas as pd
@@ -33,6 +34,8 @@ def transactions(frame: pd.DataFrame) -> Iterator[Item]:
             terminal_id=str(row.terminal_id),
             amount_minor=int(row.amount_minor),
             event_ts=_utc(row.ts_ms),
+            latitude=_known(row.latitude),
+            longitude=_known(row.longitude),
         )
         yield Item(
             row.ts_ms,
@@ -53,6 +56,7 @@ def labels(frame: pd.DataFrame, delay: timedelta) -> Iterator[Item]:
             event_ts=event_ts,
             known_ts=event_ts + delay,
             label=float(row.is_fraud),
+            amount_minor=row.amount_minor,
         )
         ts_ms = row.ts_ms + int(delay.total_seconds() * 1000)
         yield Item(ts_ms, None, _message(event, event.entity_id, event.label_id, event.known_ts))
@@ -79,14 +83,22 @@ class _Row(NamedTuple):
     terminal_id: object
     amount_minor: int
     is_fraud: bool
+    latitude: float
+    longitude: float
     ts_ms: int
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[_Row]:
     ts_ms = frame["event_ts"].astype("datetime64[ms, UTC]").astype("int64")
     fraud = frame["is_fraud"] if "is_fraud" in frame else [False] * len(frame)
+    nowhere = [nan] * len(frame)
+    places = (frame.get(name, nowhere) for name in ("latitude", "longitude"))
     columns = (frame[name] for name in ("transaction_id", "customer_id", "terminal_id", "amount_minor"))
-    return map(_Row, *columns, fraud, ts_ms)
+    return map(_Row, *columns, fraud, *places, ts_ms)
+
+
+def _known(degrees: float) -> float | None:
+    return None if isnan(degrees) else degrees
 
 
 def _utc(ts_ms: int) -> datetime:

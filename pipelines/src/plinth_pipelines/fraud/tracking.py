@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from plinth_pipelines.fraud.onnx_model import INPUT, OUTPUT
+from plinth_pipelines.fraud.onnx_model import INPUT, MEMBERS, OUTPUT
 
 ALIAS = "champion"
 FILES = {"MLmodel", "model.onnx"}
@@ -24,12 +24,13 @@ FILES = {"MLmodel", "model.onnx"}
 
 @dataclass(frozen=True)
 class Record:
-    """What a run holds. files: JSON by file name; figures: by file name; metadata: goes into `MLmodel`."""
+    """What a run holds. files: JSON, texts and figures: each by file name; metadata: goes into `MLmodel`."""
 
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     files: Mapping[str, Mapping[str, Any]]
+    texts: Mapping[str, str]
     figures: Mapping[str, Figure]
     metadata: Mapping[str, Any]
 
@@ -44,7 +45,9 @@ class Registered:
     uri: str
 
 
-def register(tracking_uri: str, experiment: str, name: str, model: Any, record: Record) -> Registered:
+def register(
+    tracking_uri: str, experiment: str, name: str, model: Any, record: Record, alias: str = ALIAS
+) -> Registered:
     """Log a run with its ONNX model, register it as a new version of `name`, point the alias at it.
 
     Sets the process's MLflow tracking URI. Raises mlflow.MlflowException when the server refuses or cannot be
@@ -57,12 +60,14 @@ def register(tracking_uri: str, experiment: str, name: str, model: Any, record: 
         mlflow.log_metrics(dict(record.metrics))
         for path, content in record.files.items():
             mlflow.log_dict(dict(content), path)
+        for path, text in record.texts.items():
+            mlflow.log_text(text, path)
         for path, figure in record.figures.items():
             mlflow.log_figure(figure, path, save_kwargs={"dpi": 120})
         logged = mlflow.onnx.log_model(
             model,
             name=name,
-            signature=_signature(len(record.metadata["feature_names"])),
+            signature=_signature(len(record.metadata["feature_names"]), len(record.metadata["members"])),
             metadata=dict(record.metadata),
             pip_requirements=[f"{package}=={version(package)}" for package in ("onnx", "onnxruntime")],
             onnx_execution_providers=["CPUExecutionProvider"],
@@ -73,12 +78,12 @@ def register(tracking_uri: str, experiment: str, name: str, model: Any, record: 
     if missing:
         raise RuntimeError(f"logged model {logged.model_id} lacks {sorted(missing)}")
     registered = mlflow.register_model(logged.model_uri, name)
-    client.set_registered_model_alias(name, ALIAS, registered.version)
+    client.set_registered_model_alias(name, alias, registered.version)
     return Registered(name, int(registered.version), run.info.run_id, logged.model_uri)
 
 
 def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:
-    """Whether the version that the alias points to was trained on these features."""
+    """Whether the version that the alias `champion` points to was trained on these features."""
     mlflow.set_tracking_uri(tracking_uri)
     try:
         metadata = mlflow.models.get_model_info(f"models:/{name}@{ALIAS}").metadata or {}
@@ -87,8 +92,9 @@ def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:
     return bool(metadata.get("feature_fingerprint") == feature_fingerprint)
 
 
-def _signature(n_features: int) -> Any:
+def _signature(n_features: int, n_members: int) -> Any:
+    outputs = ((MEMBERS, n_members), (OUTPUT, 2))
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_features), INPUT)]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 2), OUTPUT)]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width), name) for name, width in outputs]),
     )

@@ -1,0 +1,162 @@
+"""The model card: what a version is for, what it was made of, how well it does, and where it must not go.
+
+After Mitchell et al. (2019) "Model Cards for Model Reporting", FAT*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from plinth_pipelines.fraud.protocol import Evaluation
+from plinth_pipelines.fraud.provenance import Manifest
+from plinth_pipelines.fraud.selection import Comparison, mean_precision
+from plinth_pipelines.fraud.thresholds import Thresholds
+
+PUBLISHED = {
+    "logistic regression (published)": (0.871, 0.606, 0.291),
+    "random forest (published)": (0.867, 0.658, 0.287),
+    "XGBoost (published)": (0.862, 0.639, 0.273),
+    "XGBoost, prequential (published)": (0.872, 0.694, 0.304),
+    "isolation forest (published)": (0.808, 0.164, 0.190),
+}
+"""AUC ROC, average precision, card precision@100: Fraud Detection Handbook (2022), chapters 3, 5 and 7."""
+
+FEATURES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card states."""
+
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    manifest: Manifest
+    thresholds: Thresholds
+    evaluation: Evaluation
+    alone: Mapping[str, Evaluation]
+    served: Sequence[str]
+    comparisons: Sequence[Comparison]
+    importance: Mapping[str, float]
+    features: Sequence[str]
+    fingerprint: str
+    revision: str
+
+
+def write(facts: Facts) -> str:
+    """The card in Markdown."""
+    sections = (_purpose, _data, _protocol, _figures, _thresholds, _selection, _explanation, _limits)
+    return "# Model card: card fraud\n\n" + "\n\n".join(section(facts) for section in sections) + "\n"
+
+
+def _purpose(facts: Facts) -> str:
+    return f"""## Purpose
+
+The probability that a card payment is fraud, within milliseconds of its arrival. Served by the fraud scorer,
+which turns it into approve, monitor, step up or block. Members: {", ".join(facts.served)}.
+
+Not for: judging people, credit decisions, payments of other kinds than those it was trained on, or blocking
+without a way to appeal."""
+
+
+def _data(facts: Facts) -> str:
+    data = facts.manifest
+    return f"""## Data
+
+{data.rows:,} transactions from {data.first_event} to {data.last_event}, {data.frauds:,} of them fraud; source
+`{data.source}`, SHA-256 `{data.sha256}`. {len(facts.features)} features, fingerprint
+`{facts.fingerprint}`. Code `{facts.revision}`.
+
+No name, address, age, sex, nationality or any other trait of a person is in the data."""
+
+
+def _protocol(facts: Facts) -> str:
+    p = facts.params
+    return f"""## Protocol
+
+Trained on {p["train_days"]} days, tested on {p["test_days"]} days from {p["test_start"]}; between them
+{p["delay_days"]} days whose labels are not known yet. A row sees only what was known at its time. Cards known
+as compromised are left out of the test. Parameters, calibration and thresholds come from {p["folds"]} test
+week(s) inside the training days. {p["train_rows"]:,} training rows: every fraud, and
+{p["genuine_rows_kept"]:.0%} of the genuine rows with their weight restored. Seed {p["seed"]}."""
+
+
+def _figures(facts: Facts) -> str:
+    lines = [
+        "## Figures",
+        "",
+        "| scorer | AUC ROC | average precision | card precision@100 | recall | precision |",
+        "|---|---|---|---|---|---|",
+        _row("**this version**", facts.evaluation),
+        *(_row(f"{name} alone", evaluation) for name, evaluation in facts.alone.items()),
+        *(
+            f"| {name} | {auc:.3f} | {ap:.3f} | {cards:.3f} | | |"
+            for name, (auc, ap, cards) in PUBLISHED.items()
+        ),
+        "",
+        "Recall and precision at a false positive rate of at most 0.1 %, the threshold taken on these rows.",
+        f"Calibration error {facts.metrics['test_calibration_error']:.4f},"
+        f" Brier score {facts.metrics['test_brier_score']:.4f}.",
+        f"The ONNX file differs from the original by at most {facts.metrics['onnx_max_difference']:.1e}.",
+    ]
+    return "\n".join(lines)
+
+
+def _thresholds(facts: Facts) -> str:
+    lines = [
+        "## Thresholds",
+        "",
+        "Chosen before the test days; what they do on them:",
+        "",
+        "| outcome | probability from | false positive rate | recall |",
+        "|---|---|---|---|",
+    ]
+    for outcome, threshold in asdict(facts.thresholds).items():
+        rate = facts.metrics[f"test_{outcome}_false_positive_rate"]
+        lines.append(
+            f"| {outcome} | {threshold:.4f} | {rate:.3%} | {facts.metrics[f'test_{outcome}_recall']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def _selection(facts: Facts) -> str:
+    lines = ["## Walk-forward", "", "| scorer | weeks | mean average precision |", "|---|---|---|"]
+    for name in dict.fromkeys(comparison.name for comparison in facts.comparisons):
+        weeks = sum(comparison.name == name for comparison in facts.comparisons)
+        lines.append(f"| {name} | {weeks} | {mean_precision(facts.comparisons, name):.4f} |")
+    lines += ["", f"Taken: {facts.params['candidate']}, members {', '.join(facts.served)}."]
+    return "\n".join(lines)
+
+
+def _explanation(facts: Facts) -> str:
+    lines = ["## What it looks at", "", "| feature | mean contribution to the log-odds |", "|---|---|"]
+    for name, value in list(facts.importance.items())[:FEATURES_SHOWN]:
+        lines.append(f"| {name} | {value:.3f} |")
+    return "\n".join(lines)
+
+
+def _limits(facts: Facts) -> str:
+    return f"""## Limits
+
+- Labels arrive after {facts.params["delay_days"]} days: until then a compromised terminal is invisible, which
+  bounds recall whatever the model.
+- Customers and terminals without history get the defaults of an empty window, and less reliable scores.
+- Trained on the past: a new way of fraud, or new prices, need new labels. Watch drift and calibration.
+- With simulated data, figures say how the platform works, not what it would find at a bank.
+
+## Fairness and ethics
+
+A false alarm costs a person a declined payment. Frequent travellers and people with irregular spending
+trigger features of amount and place more often: compare false positive rates between groups, where those may
+lawfully be known, before blocking automatically. People decide appeals, and see the reasons that the scorer
+gives.
+
+## Contact
+
+Owner: the team `fraud` (the feature service's owner)."""
+
+
+def _row(name: str, e: Evaluation) -> str:
+    figures = (e.roc_auc, e.average_precision, e.card_precision_100, e.recall, e.precision)
+    return f"| {name} | " + " | ".join(f"{figure:.3f}" for figure in figures) + " |"
