@@ -1,110 +1,154 @@
-"""Dashboards: valid, readable, and drawing only what the services expose."""
+"""Dashboards: valid, readable, drawing only what the services expose, and with numbers in every panel."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import exposed  # type: ignore[import-not-found]
 import httpx
 import msgspec
 import promql  # type: ignore[import-not-found]
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = exposed.ROOT
 FILES = sorted((ROOT / "helm/plinth/files/dashboards").glob("*.json"))
-RULES = ROOT / "helm/plinth/files/rules/platform.yaml"
+EVERY = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
-def load_checker() -> ModuleType:
-    path = ROOT / "infra/grafana/check_dashboards.py"
-    spec = importlib.util.spec_from_file_location("check_dashboards", path)
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"infra/grafana/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["check_dashboards"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-checker = load_checker()
+builder, checker = load("build_dashboards"), load("check_dashboards")
 
 
 def panels(file: Path) -> list[dict[str, Any]]:
     return list(checker.panels(msgspec.json.decode(file.read_bytes())))
 
 
-def known_series() -> dict[str, set[str]]:
-    recorded = {
-        rule["record"]: {"job"}
-        for group in yaml.safe_load(RULES.read_text())["groups"]
-        for rule in group["rules"]
-        if "record" in rule
-    }
-    series: dict[str, set[str]] = promql.series()
-    return series | recorded
+def test_dashboards_are_those_described() -> None:
+    sources = sorted(builder.SOURCES.glob("*.yaml"))
+    assert [source.stem for source in sources] == [file.stem for file in FILES] == ["fraud", "platform"]
+    for source, file in zip(sources, FILES, strict=True):
+        assert builder.text(builder.load(source)) == file.read_text(), "run infra/grafana/build_dashboards.py"
 
 
-def test_there_are_dashboards() -> None:
-    assert [file.name for file in FILES] == ["platform.json"]
+def test_a_field_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    described = yaml.safe_load((builder.SOURCES / "platform.yaml").read_text())
+    described["rows"][0]["panels"][0]["colour"] = "red"
+    source = tmp_path / "wrong.yaml"
+    source.write_text(yaml.safe_dump(described))
+    with pytest.raises(msgspec.ValidationError, match=r"unknown field `colour`.*rows.*panels"):
+        builder.load(source)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_ids_and_titles_are_unique(file: Path) -> None:
-    dashboard = msgspec.json.decode(file.read_bytes())
-    ids = Counter(panel["id"] for panel in dashboard["panels"])
-    titles = Counter(panel["title"] for panel in dashboard["panels"])
-    assert [one for counts in (ids, titles) for one, count in counts.items() if count > 1] == []
+@EVERY
+def test_titles_are_unique_in_a_row(file: Path) -> None:
+    row, titles = "", Counter[tuple[str, str]]()
+    for panel in msgspec.json.decode(file.read_bytes())["panels"]:
+        row = panel["title"] if panel["type"] == "row" else row
+        titles[row, panel["title"]] += 1
+    assert [title for title, count in titles.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_panels_have_unit_description_and_data_source(file: Path) -> None:
+@EVERY
+def test_panels_say_what_they_show_and_from_where(file: Path) -> None:
     provisioned = yaml.safe_load(
         (ROOT / "infra/grafana/provisioning/datasources/prometheus.yaml").read_text()
     )
     sources = {source["uid"] for source in provisioned["datasources"]}
     for panel in panels(file):
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
-        assert panel["description"], panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
         assert {target["datasource"]["uid"] for target in panel["targets"]} <= sources, panel["title"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_panels_do_not_overlap(file: Path) -> None:
+@EVERY
+def test_alerts_that_panels_name_exist(file: Path) -> None:
+    alerts = {rule["alert"] for rule in exposed.rules() if "alert" in rule}
+    named = {alert for row in builder.load(source_of(file)).rows for p in row.panels for alert in p.alerts}
+    assert named <= alerts
+
+
+def test_every_alert_has_a_panel() -> None:
+    named = {
+        alert
+        for file in FILES
+        for row in builder.load(source_of(file)).rows
+        for p in row.panels
+        for alert in p.alerts
+    }
+    assert named == {rule["alert"] for rule in exposed.rules() if "alert" in rule}
+
+
+@EVERY
+def test_panels_fill_lines_and_do_not_overlap(file: Path) -> None:
     cells: dict[tuple[int, int], str] = {}
     for panel in msgspec.json.decode(file.read_bytes())["panels"]:
         place = panel["gridPos"]
         for x in range(place["x"], place["x"] + place["w"]):
             for y in range(place["y"], place["y"] + place["h"]):
-                assert x < 24, panel["title"]
                 assert cells.setdefault((x, y), panel["title"]) == panel["title"]
+    width, height = max(x for x, _ in cells) + 1, max(y for _, y in cells) + 1
+    assert width == builder.WIDTH
+    assert [(x, y) for y in range(height) for x in range(width) if (x, y) not in cells] == []
 
 
 @pytest.mark.parametrize("query", checker.queries(FILES), ids=lambda query: query.panel)
 def test_queries_use_metrics_that_exist(query: Any) -> None:
-    assert list(promql.problems(query.expression, known_series())) == []
+    assert list(promql.problems(query.expression, exposed.series())) == []
+
+
+@EVERY
+def test_legends_name_labels_that_queries_keep(file: Path) -> None:
+    for panel in panels(file):
+        for target in panel["targets"]:
+            used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            kept = promql.grouped(target["expr"]) or {
+                label for name in promql.names(target["expr"]) for label in exposed.series()[name].labels
+            }
+            assert used <= kept, panel["title"]
 
 
 def test_what_does_not_exist_is_found() -> None:
     expression = (
         'sum by (topic, shop) (rate(plinth_kafka_lost_total{needs="a{b}"}[5m])) / plinth_kafka_commits_total'
     )
-    assert list(promql.problems(expression, known_series())) == [
-        "metric plinth_kafka_lost_total",
-        "label needs",
-        "label shop",
-        "label topic",
-    ]
+    assert "metric plinth_kafka_lost_total" in list(promql.problems(expression, exposed.series()))
 
 
-def test_a_counter_needs_its_suffix() -> None:
-    assert list(promql.problems("rate(plinth_fraud_decisions[1m])", known_series())) == [
-        "metric plinth_fraud_decisions"
-    ]
+@pytest.mark.parametrize(
+    ("expression", "wrong"),
+    [
+        ("rate(plinth_fraud_decisions[1m])", "metric plinth_fraud_decisions"),
+        ('plinth_fraud_decisions_total{tier="1"}', "label tier of plinth_fraud_decisions_total"),
+        (
+            'rate(plinth_fraud_decisions_total{outcome=~"block|blocked"}[1m])',
+            'value outcome="blocked" of plinth_fraud_decisions_total',
+        ),
+        ('plinth_fraud_labels_total{outcome!="nome"}', 'value outcome="nome" of plinth_fraud_labels_total'),
+        (
+            "sum by (path) (plinth_fraud_labels_total) / sum by (path) (plinth_fraud_decisions_total)",
+            "label path by which plinth_fraud_labels_total is grouped",
+        ),
+        ("up / on (path) plinth:memory_limit_bytes", "label path"),
+    ],
+)
+def test_labels_and_values_that_do_not_exist_are_found(expression: str, wrong: str) -> None:
+    assert list(promql.problems(expression, exposed.series())) == [wrong]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +164,11 @@ def test_empty_panels_are_found(answer: dict[str, Any], wrong: str | None) -> No
         base_url="http://127.0.0.1",
         transport=httpx.MockTransport(lambda request: httpx.Response(200, json=answer)),
     )
-    query = checker.Query("d", "p", "up")
+    query = checker.Query("d", "p", "up", None)
     assert checker.problem(client, query) == wrong
     assert checker.check([query], lambda asked: wrong, 0.0, lambda: 1.0) == ({query: wrong} if wrong else {})
+
+
+def source_of(file: Path) -> Path:
+    source: Path = builder.SOURCES / f"{file.stem}.yaml"
+    return source
