@@ -51,3 +51,5 @@ for folder in "$@"; do
   shift
 done
 "$uv" pip install -q --python .venv/bin/python --no-deps --no-build-isolation "$@"
+# The feature kernels too, which otherwise the first process to start would compile.
+.venv/bin/python -c "from plinth_features.rows import warm; warm()"

@@ -17,6 +17,7 @@ class DeadLetter:
     """A message that could not be processed: the original, where it stood, and why it failed.
 
     `position` is its own offset in the dead letter topic; `partition` is None where the header is missing.
+    One that is `cut` was too large to be kept whole.
     """
 
     position: int
@@ -27,11 +28,16 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    cut: bool = False
 
 
 def read(position: int, record: Any, topic: str) -> DeadLetter:
     """A record of `<topic>.dlq` as a dead letter; its own headers are taken off."""
-    about = {name: (value or b"").decode() for name, value in record.headers if name.startswith(PREFIX)}
+    about = {
+        name: (value or b"").decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith(PREFIX)
+    }
     partition = about.get(f"{PREFIX}partition", "")
     return DeadLetter(
         position=position,
@@ -42,6 +48,7 @@ def read(position: int, record: Any, topic: str) -> DeadLetter:
         key=record.key,
         value=record.value,
         headers=tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX)),
+        cut=f"{PREFIX}cut" in about,
     )
 
 
@@ -79,19 +86,23 @@ class Replay:
             position = self._consumer.position(source)
 
     def send(self, letter: DeadLetter) -> None:
-        """Send a letter back and mark it as replayed; KafkaError if the broker does not confirm."""
+        """Send a letter back and mark it as replayed; KafkaError if the broker does not confirm.
+
+        One that was cut is marked, not sent.
+        """
         from kafka.structs import OffsetAndMetadata
 
-        if self._producer is None:
-            self._producer = self._make_producer()
-        sent = self._producer.send(
-            letter.topic,
-            value=letter.value,
-            key=letter.key,
-            headers=list(letter.headers),
-            partition=letter.partition,
-        )
-        sent.get(timeout=_SEND_TIMEOUT_SECONDS)
+        if not letter.cut:
+            if self._producer is None:
+                self._producer = self._make_producer()
+            sent = self._producer.send(
+                letter.topic,
+                value=letter.value,
+                key=letter.key,
+                headers=list(letter.headers),
+                partition=letter.partition,
+            )
+            sent.get(timeout=_SEND_TIMEOUT_SECONDS)
         self._consumer.commit({self._source: OffsetAndMetadata(letter.position + 1, "", -1)})
 
     def close(self) -> None:

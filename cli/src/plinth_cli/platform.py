@@ -16,6 +16,7 @@ from plinth_cli.config import Config, load, remember_ports
 from plinth_cli.errors import PlatformError
 from plinth_cli.supervisor import ABNORMAL, State, Supervisor
 from plinth_cli.table import Process
+from plinth_kit.files import write_private
 
 if TYPE_CHECKING:
     import psutil
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """One process as a person sees it. `memory` is the resident size in bytes of it and its children."""
+    """One process as a person sees it. lacks: what it waits for, or, while ready, does without.
+
+    memory: resident size in bytes of it and its children.
+    """
 
     name: str
     state: str
     ready: bool
-    waiting_for: str = ""
+    lacks: str = ""
     pid: int = 0
     uptime: float = 0.0
     memory: int = 0
@@ -66,7 +70,7 @@ class Platform:
         self.table = table.load(self.config, self._password)
         remember_ports(self.config)
         text = supervisor_conf.render(self.table, self.config, as_root=os.geteuid() == 0)
-        provision.write_private(self.config.supervisor_conf, text)
+        write_private(self.config.supervisor_conf, text)
 
     def start(self, names: Sequence[str]) -> None:
         """Start processes that do not run; returns without waiting for them."""
@@ -191,7 +195,7 @@ def _status(
         name=process.name,
         state="ready" if answer.ready else "waiting",
         ready=answer.ready,
-        waiting_for=answer.waiting_for,
+        lacks=answer.lacks,
         pid=state.pid,
         uptime=max(0.0, now - state.since),
         memory=processes.memory(state.pid),

@@ -32,24 +32,13 @@ def wait(platform: Platform, names: Sequence[str], timeout: float, report: Repor
             if status.name in to_set_up and status.ready and platform.set_up(status.name):
                 to_set_up.discard(status.name)
         report([_with_setup(platform, status, to_set_up) for status in statuses])
-        lacking = [
-            status
-            for status in statuses
-            if status.name in to_set_up or not (status.ready or lacks_only_a_model(platform, status))
-        ]
+        lacking = [status for status in statuses if status.name in to_set_up or not status.ready]
         if not lacking:
             return
         for status in lacking:
             if status.state == "failed" or time.monotonic() > deadline:
                 raise PlatformError(_explain(platform, status, timeout))
         time.sleep(_INTERVAL_SECONDS)
-
-
-def lacks_only_a_model(platform: Platform, status: Status) -> bool:
-    """Whether a process does all it can before somebody trains a model."""
-    return platform.table.find(status.name).needs_model and status.waiting_for.startswith(
-        "model: no version of"
-    )
 
 
 def live(console: Console, began: float) -> tuple[Report, Callable[[], None]]:
@@ -87,12 +76,12 @@ def _table(statuses: Sequence[Status], since: dict[str, float], elapsed: float) 
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("process", "state", "seconds", "waits for"):
+    for title in ("process", "state", "seconds", "lacks"):
         table.add_column(title, justify="right" if title == "seconds" else "left")
     for status in statuses:
         colour = {"ready": "green", "failed": "red"}.get(status.state, "yellow")
         seconds = since.get(status.name, elapsed)
-        table.add_row(status.name, f"[{colour}]{status.state}", f"{seconds:.1f}", status.waiting_for)
+        table.add_row(status.name, f"[{colour}]{status.state}", f"{seconds:.1f}", status.lacks)
     return table
 
 
@@ -106,7 +95,7 @@ def _explain(platform: Platform, status: Status, timeout: float) -> str:
     from plinth_cli.logs import tail
 
     reason = "failed" if status.state == "failed" else f"is not ready after {timeout:.0f} s"
-    waiting = f" (waits for {status.waiting_for})" if status.waiting_for else ""
+    waiting = f" (waits for {status.lacks})" if status.lacks else ""
     end = "\n".join(f"  {line}" for line in tail(platform.config.log / f"{status.name}.log", _LOG_LINES))
     return (
         f"{status.name} {reason}{waiting}. The end of its log:\n{end}\n"

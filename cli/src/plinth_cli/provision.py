@@ -12,6 +12,7 @@ from pathlib import Path
 from plinth_cli.config import Config
 from plinth_cli.errors import PlatformError
 from plinth_cli.table import HOST, Process
+from plinth_kit.files import write_private
 
 
 def make_folders(config: Config, processes: Sequence[Process]) -> None:
@@ -31,15 +32,6 @@ def make_secrets(config: Config) -> str:
     if not config.postgres_password_file.exists():
         write_private(config.postgres_password_file, secrets.token_urlsafe(24))
     return config.postgres_password_file.read_text()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, complete or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    new.touch(mode=0o600)
-    new.write_text(text)
-    new.replace(path)
 
 
 def _make_keys(config: Config) -> None:

@@ -16,10 +16,10 @@ _TIMEOUT = 2.0
 
 @dataclass(frozen=True)
 class Readiness:
-    """Ready, or what it waits for in the words of the process."""
+    """Whether it is ready, and what it waits for or does without, in the words of the process."""
 
     ready: bool
-    waiting_for: str = ""
+    lacks: str = ""
 
 
 READY = Readiness(True)
@@ -67,12 +67,11 @@ def _http(port: int, path: str) -> Readiness:
 
 
 def judge(status: int, body: bytes) -> Readiness:
-    """The meaning of a health route's answer: 200 is ready, else `waiting_for` says what is missing."""
-    if status == 200:
-        return READY
+    """The meaning of a health route's answer: 200 is ready; it names what it lacks."""
     try:
         answer = json.loads(body)
     except ValueError:
         answer = {}
-    waiting = answer.get("waiting_for") if isinstance(answer, dict) else None
-    return Readiness(False, ", ".join(map(str, waiting)) if waiting else f"HTTP {status}")
+    ready = status == 200
+    lacks = answer.get("degraded" if ready else "waiting_for") if isinstance(answer, dict) else None
+    return Readiness(ready, ", ".join(map(str, lacks)) if lacks else "" if ready else f"HTTP {status}")

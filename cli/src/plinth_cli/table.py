@@ -52,7 +52,6 @@ class Process(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     setup: Literal["topics", "databases", ""] = ""
     database: str = ""
     url: str = ""
-    needs_model: bool = False
 
     @property
     def ports(self) -> dict[str, int]:
@@ -173,7 +172,8 @@ def _common_variables(table: Table, config: Config) -> dict[str, str]:
 def _resolve_row(
     process: Process, env: Mapping[str, str], common: Mapping[str, str], config: Config, password: str
 ) -> Process:
-    variables = {**common, "port": str(process.port), "data": str(config.data / process.name)}
+    own = {"name": process.name, "port": str(process.port), "data": str(config.data / process.name)}
+    variables = {**common, **own}
     if process.database:
         server = f"{HOST}:{common.get('postgres_port', '')}"
         variables["database_url"] = f"postgresql://plinth:{password}@{server}/{process.database}"

@@ -20,6 +20,7 @@ def test_an_answer_of_200_is_ready_whatever_its_body() -> None:
 def test_an_unready_service_says_what_it_waits_for() -> None:
     body = b'{"ready": false, "waiting_for": ["redis: connection refused", "model: none"]}'
     assert judge(503, body) == Readiness(False, "redis: connection refused, model: none")
+    assert judge(200, b'{"ready": true, "degraded": ["model: none"]}') == Readiness(True, "model: none")
     assert judge(503, b"[]") == Readiness(False, "HTTP 503")
     assert judge(500, b"oops") == Readiness(False, "HTTP 500")
 

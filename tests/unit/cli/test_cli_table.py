@@ -47,6 +47,7 @@ def test_every_row_of_the_real_table_resolves_and_common_ports_are_the_documente
     assert {name: ports[name] for name in documented} == documented
     assert {"fraud_scorer", "mlflow"} <= set(found.databases)
     assert found.find("fraud-scorer-worker").env["PLINTH_PORT"] == "8201"
+    assert found.find("fraud-scorer-worker").env["PLINTH_KAFKA_INSTANCE_ID"] == "fraud-scorer-worker"
     assert found.find("fraud-scorer-api").env["PLINTH_KAFKA_BOOTSTRAP"] == "127.0.0.1:9092"
 
 

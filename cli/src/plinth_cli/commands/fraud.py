@@ -120,10 +120,17 @@ def replay(
 
 
 @train.command("fraud")
-def train_fraud() -> None:
-    """Train the fraud model on the simulated payments, evaluate and register it, and let it serve.
+def train_fraud(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take the parameters chosen before: half a minute.")
+    ] = False,
+    alias: Annotated[
+        str, typer.Option(help="Alias for the new version; services serve `champion`.")
+    ] = "champion",
+) -> None:
+    """Select, train, evaluate and register the fraud model on the simulated payments, and let it serve.
 
-    Takes about half a minute. Services swap to the new version within seconds, without a restart.
+    Takes some minutes. Services swap to the new version within seconds, without a restart.
     """
     from plinth_cli.platform import current
 
@@ -135,7 +142,8 @@ def train_fraud() -> None:
 
         from plinth_pipelines.fraud import demo as pipeline
 
-        pipeline.train_only(_settings(platform), Console(file=sys.stdout, highlight=False))
+        console = Console(file=sys.stdout, highlight=False)
+        pipeline.train_only(_settings(platform), console, quick=quick, alias=alias)
 
 
 def _settings(platform: Platform) -> PipelineSettings:
@@ -149,6 +157,9 @@ def _settings(platform: Platform) -> PipelineSettings:
         redis_url=f"redis://{HOST}:{port('redis')}/0",
         mlflow_url=f"http://{HOST}:{port('mlflow')}",
         scorer_url=f"http://{HOST}:{port('fraud-scorer-api')}",
+        scorer_worker_url=f"http://{HOST}:{port('fraud-scorer-worker')}",
+        scorer_recorder_url=f"http://{HOST}:{port('fraud-scorer-recorder')}",
+        engine_url=f"http://{HOST}:{port('feature-store-engine')}",
         feature_repo=ROOT / "feature_repo",
         state_dir=platform.config.state,
     )

@@ -82,7 +82,7 @@ def replay_dlq(
 def _line(letter: DeadLetter) -> str:
     key = (letter.key or b"").decode(errors="backslashreplace")
     place = f"{letter.topic}/{'?' if letter.partition is None else letter.partition}@{letter.offset}"
-    return f"{place}  key={key}  {letter.reason}"
+    return f"{place}  key={key}  {'cut, passed over: ' if letter.cut else ''}{letter.reason}"
 
 
 def _show(names: Sequence[str] | None) -> None:

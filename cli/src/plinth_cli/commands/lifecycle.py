@@ -138,9 +138,7 @@ def _wait(platform: Platform, names: list[str], timeout: float, began: float) ->
 
 def where_to_look(platform: Platform, names: list[str]) -> None:
     """Tell the addresses of the named processes, where the keys are, and how to get a model."""
-    from plinth_cli import progress
-
-    if any(progress.lacks_only_a_model(platform, status) for status in platform.statuses()):
+    if any("no version of" in status.lacks for status in platform.statuses()):
         typer.echo(
             "  no model yet: train one with `plinth train fraud`, or see everything with `plinth demo`"
         )

@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.2
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show every process: state, memory, restarts, address, and what it waits for.
+    """Show every process: state, memory, restarts, address, and what it lacks.
 
     Ends with code 1 unless everything is ready, so that scripts can ask.
     """
@@ -79,7 +79,7 @@ def _print(statuses: Sequence[Status]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("process", "state", "pid", "up", "memory", "restarts", "address", "waits for"):
+    for title in ("process", "state", "pid", "up", "memory", "restarts", "address", "lacks"):
         table.add_column(title, justify="right" if title in ("pid", "up", "memory", "restarts") else "left")
     for row in statuses:
         colour = {"ready": "green", "failed": "red", "stopped": "dim"}.get(row.state, "yellow")
@@ -91,6 +91,6 @@ def _print(statuses: Sequence[Status]) -> None:
             megabytes(row.memory),
             str(row.restarts or ""),
             row.address,
-            row.waiting_for,
+            row.lacks,
         )
     show(table)
