@@ -1,7 +1,8 @@
 """A running platform for tests: one of their own on free ports, or the one in containers.
 
-PLINTH_E2E chooses: unset, the tests start local processes in a temporary folder and end them; `compose`, they
-use what docker-compose.yml publishes on this machine; `skip`, they are skipped.
+PLINTH_E2E chooses: unset, the tests start local processes in a temporary folder and end them; `compose` or
+`kubernetes`, they use what docker-compose.yml publishes or `make test-helm` forwards on this machine; `skip`,
+they are skipped.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PLINTH = Path(sys.executable).with_name("plinth")
 HOST = "127.0.0.1"
 MODEL = "fraud"
-HIGH_AMOUNT_MINOR = 40_000
-"""The tests' model blocks amounts from here on, and approves small ones."""
+HIGH_AMOUNT_MINOR = 60_000
+"""The tests' model blocks amounts from here on, and approves small ones. Chance lets none of these pass."""
 
 _SPLIT_MAJOR = 220.0
 _THRESHOLDS = {"monitor": 0.4, "step_up": 0.6, "block": 0.8}
@@ -102,7 +103,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
     where = os.environ.get("PLINTH_E2E", "")
     if where == "skip":
         pytest.skip("PLINTH_E2E=skip")
-    if where == "compose":
+    if where in ("compose", "kubernetes"):
         running = _in_containers()
         serve_model(running, seed=1)
         yield running
@@ -121,7 +122,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
 
 def serve_model(platform: RunningPlatform, seed: int) -> None:
     """Register a model and wait until the API and the worker decide with it."""
-    expected = f"plinth_fraud_model_version {float(register_model(platform, seed))}"
+    expected = f'plinth_fraud_model_version{{alias="champion"}} {float(register_model(platform, seed))}'
 
     def is_served(client: httpx.Client) -> bool:
         client.post("/v1/decisions", json=new_transaction())  # goes through Kafka to the worker, too
@@ -153,19 +154,24 @@ def register_model(platform: RunningPlatform, seed: int) -> str:
         warnings.simplefilter("ignore")  # MLflow's, while it is imported and used
         import numpy as np
 
-        from plinth_pipelines.fraud import models, onnx_model, tracking
+        from plinth_pipelines.fraud import members, onnx_model, tracking
+        from plinth_pipelines.fraud.ensemble import Ensemble, calibrate
 
         service = feature_service()
         X = np.random.default_rng(seed).uniform(0, 2 * _SPLIT_MAJOR, size=(2_000, len(service.names)))
         y = (X[:, service.names.index("amount")] > _SPLIT_MAJOR).astype(np.int64)
-        params = models.CandidateParams(n_estimators=10, learning_rate=1.0, max_depth=2, random_state=seed)
-        fitted = models.fit(models.candidate(params), X, y)
+        rows = X.astype(np.float32)
+        params = members.BoostedParams(n_estimators=10, learning_rate=1.0, max_depth=2, random_state=seed)
+        lead = members.fit_boosted(params, rows, y, np.ones(len(y)))
+        fitted = Ensemble((lead,), calibrate({lead.name: lead.raw(rows)}, (lead.name,), y))
         metadata = {
             "feature_names": list(service.names),
             "feature_fingerprint": service.fingerprint,
+            "members": list(fitted.names),
+            "explained": lead.name,
             "thresholds": _THRESHOLDS,
         }
-        record = tracking.Record({"seed": seed}, {}, {}, {}, {}, metadata)
+        record = tracking.Record({"seed": seed}, {}, {}, {}, {}, {}, metadata)
         converted = onnx_model.convert(fitted, len(service.names))
         registered = tracking.register(platform.url("mlflow"), "end to end", MODEL, converted, record)
     return str(registered.version)

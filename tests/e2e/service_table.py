@@ -39,6 +39,8 @@ SCORER = (
     "plinth_fraud_score_bucket",
     "plinth_fraud_model_version",
 )
+LABELS = ("plinth_fraud_labels_total", "plinth_fraud_labelled_amount_minor_total")
+CASES = ("plinth_fraud_cases_opened_total", "plinth_fraud_cases_open", "plinth_fraud_cases_overdue")
 PROCESS = ("process_resident_memory_bytes", "process_cpu_seconds_total")
 DECIDED = ("prediction.logged", "decision.made", "alert.raised")
 
@@ -59,8 +61,8 @@ SERVICES = (
     Service(
         "fraud-scorer-recorder",
         ("decision.made", "label.observed"),
-        (),
-        (*PROCESS, *RUNNER, "plinth_fraud_labels_total", "plinth_fraud_labelled_amount_minor_total"),
+        ("alert.raised",),
+        (*PROCESS, *RUNNER, *LABELS, *CASES),
     ),
 )
 

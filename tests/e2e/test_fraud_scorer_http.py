@@ -82,10 +82,10 @@ def test_a_label_of_an_unknown_decision_is_refused(api: httpx.Client) -> None:
 
 
 def test_a_label_reaches_sql_kafka_and_the_terminal(api: httpx.Client, tail: Tail) -> None:
-    transaction = new_transaction()
+    transaction = new_transaction(event_ts=_iso(-3))
     decision_id = api.post("/v1/decisions", json=transaction).json()["decision_id"]
     wait_until(lambda: find_decision(api, decision_id), "the decision is recorded")
-    body = {"decision_id": decision_id, "label": True, "source": "analyst", "observed_at": _iso(1)}
+    body = {"decision_id": decision_id, "label": True, "source": "analyst", "observed_at": _iso(-2)}
     first, again = (api.post("/v1/labels", json=body) for _ in range(2))
     assert (first.status_code, first.json()) == (202, again.json())
 
@@ -96,14 +96,14 @@ def test_a_label_reaches_sql_kafka_and_the_terminal(api: httpx.Client, tail: Tai
     assert (event["prediction_id"], event["label"], event["previous_label"]) == (decision_id, 1.0, None)
 
     def share() -> tuple[float, float]:
-        seen = new_transaction(terminal_id=transaction["terminal_id"], event_ts=_iso(2))
+        seen = new_transaction(terminal_id=transaction["terminal_id"], event_ts=_iso(-1))
         assert api.post("/v1/decisions", json=seen).status_code == 200
         features = tail.json("prediction.logged", request_id=seen["transaction_id"])["features"]
         return features["terminal_label_count_7d"], features["terminal_fraud_share_7d"]
 
     wait_until(lambda: share() == (1.0, 1.0), "the terminal has one label, and it is fraud")
 
-    revised = api.post("/v1/labels", json=body | {"label": False, "observed_at": _iso(1.5)}).json()
+    revised = api.post("/v1/labels", json=body | {"label": False, "observed_at": _iso(-1.5)}).json()
     assert (revised["label"], revised["previous_label"]) == (False, True)
     wait_until(lambda: share() == (1.0, 0.0), "the terminal still has one label, and it is not fraud")
 

@@ -14,7 +14,7 @@ SWAP_SECONDS = 10.0
 def test_a_new_version_is_served_within_seconds_and_no_request_fails(
     platform: RunningPlatform, api: httpx.Client
 ) -> None:
-    before = api.post("/v1/decisions", json=new_transaction()).json()["model_version"]
+    before = api.post("/v1/decisions", json=new_transaction()).json()["models"][0]["version"]
     answers: list[tuple[float, int, str]] = []
     finished = threading.Event()
     load = threading.Thread(target=_ask, args=(api, answers, finished), daemon=True)
@@ -34,6 +34,11 @@ def test_a_new_version_is_served_within_seconds_and_no_request_fails(
     assert (versions[0], versions[-1]) == (before, version)
 
 
+def _version(answer: httpx.Response) -> str:
+    models = answer.json().get("models")
+    return models[0]["version"] if models else ""
+
+
 def _ask(
     api: httpx.Client,
     answers: list[tuple[float, int, str]],
@@ -41,4 +46,4 @@ def _ask(
 ) -> None:
     while not finished.is_set():
         answer = api.post("/v1/decisions", json=new_transaction())
-        answers.append((time.monotonic(), answer.status_code, answer.json().get("model_version", "")))
+        answers.append((time.monotonic(), answer.status_code, _version(answer)))

@@ -66,7 +66,7 @@ class Platform:
     def forget(self, prefix: str) -> None:
         """Delete the decisions that Redis remembers for transactions of this prefix; they are of no use."""
         with redis.Redis.from_url(self.redis) as client:
-            keys = list(client.scan_iter(match=f"decision:{prefix}*", count=5000))
+            keys = list(client.scan_iter(match=f"decision:*:{prefix}*", count=5000))
             for start in range(0, len(keys), 5000):
                 client.unlink(*keys[start : start + 5000])
 

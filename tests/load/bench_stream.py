@@ -21,7 +21,9 @@ from plinth_contracts.events import DecisionMade, TransactionReceived
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_kit.kafka.message import Outgoing
 
-CUSTOMERS, TERMINALS = 5_000, 10_000
+CUSTOMERS, TERMINALS = 20_000, 10_000
+EVENT_STEP_MS = 50
+"""Event time between two transactions: a card pays about every 17 minutes, so that rules stay silent."""
 TICK_S = 0.002
 PATIENCE_S = 60.0
 _DECISIONS, _TRANSACTIONS = codec.topic_of(DecisionMade), codec.topic_of(TransactionReceived)
@@ -36,7 +38,7 @@ _decode = msgspec.json.Decoder(_Decided).decode
 
 
 def transactions(prefix: str, n: int) -> list[TransactionReceived]:
-    """Transactions `prefix-0`, `prefix-1`, ... a millisecond apart, of customers of the benchmarks' own."""
+    """Transactions `prefix-0`, `prefix-1`, ... of customers of the benchmarks' own."""
     rng, start = random.Random(prefix), datetime.now(UTC).replace(microsecond=0)
     return [
         TransactionReceived(
@@ -44,7 +46,7 @@ def transactions(prefix: str, n: int) -> list[TransactionReceived]:
             customer_id=f"bench-{rng.randrange(CUSTOMERS)}",
             terminal_id=f"bench-{rng.randrange(TERMINALS)}",
             amount_minor=rng.randrange(100, 20_000),
-            event_ts=start + timedelta(milliseconds=i),
+            event_ts=start + timedelta(milliseconds=EVENT_STEP_MS * i),
         )
         for i in range(n)
     ]
