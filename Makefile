@@ -1,7 +1,7 @@
 # The front door. `make` lists what there is.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup lock demo up down status logs test test-unit lint lint-types format bench test-compose clean
+.PHONY: help setup lock demo up down status logs test test-unit test-hostile lint lint-types format bench notebooks test-compose test-helm clean
 
 PYTHON ?= python3.11
 export PYTHON
@@ -15,7 +15,7 @@ PACKAGES = $(shell sed -n 's/^name = "\(.*\)"/\1/p' $(PROJECTS))
 PIP_COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
   --no-emit-find-links $(addprefix --no-emit-package ,$(PACKAGES))
 IMAGE_SOURCES := $(wildcard services/*/pyproject.toml) pipelines/pyproject.toml infra/docker/mlflow/requirements.in
-TESTS := $(wildcard tests/unit tests/platform tests/contract tests/integration tests/reference tests/e2e tests/chaos)
+TESTS := $(wildcard tests/unit tests/platform tests/contract tests/integration tests/reference tests/e2e tests/chaos tests/hostile)
 COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 help: ## List the targets
@@ -56,6 +56,9 @@ test: setup ## Run every test that brings its own servers
 test-unit: setup ## Run the unit tests
 	$(BIN)/pytest tests/unit
 
+test-hostile: setup ## Send a million hostile requests and messages (10 minutes)
+	PLINTH_HOSTILE=$${PLINTH_HOSTILE:-1000000} $(BIN)/pytest tests/hostile -s
+
 lint: setup lint-types ## Check style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,8 +74,14 @@ format: setup ## Format the sources and repair what can be repaired
 bench: setup ## Run the benchmarks side by side with their peers
 	$(BIN)/pytest tests/load
 
+notebooks: setup ## Run the notebooks on the platform that runs and save what they show
+	$(BIN)/python notebooks/run.py $(wildcard notebooks/*.ipynb)
+
 test-compose: setup ## Build and start docker-compose.yml, run the end-to-end tests on it, remove it
 	COMPOSE="$(COMPOSE)" sh infra/docker/test-compose.sh
+
+test-helm: setup ## Try the chart on the cluster of KUBECONFIG; HELM_FLAGS="--values FILE" for what that needs
+	$(BIN)/python infra/kubernetes/check_chart.py $(HELM_FLAGS)
 
 clean: down ## Delete .venv, .plinth and caches
 	rm -rf .venv .plinth .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench-results
