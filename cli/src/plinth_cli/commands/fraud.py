@@ -108,15 +108,18 @@ def replay(
         columns = replay_file.Columns(
             transaction_id, customer_id, terminal_id, event_ts, amount, amount_minor, label
         )
-        replay_file.run(
-            _settings(platform),
-            file,
-            columns,
-            label_delay_days,
-            start_at,
-            speed,
-            Console(file=sys.stdout, highlight=False),
-        )
+        try:
+            replay_file.run(
+                _settings(platform),
+                file,
+                columns,
+                label_delay_days,
+                start_at,
+                speed,
+                Console(file=sys.stdout, highlight=False),
+            )
+        except replay_file.UnreadableError as error:
+            fail(str(error))
 
 
 @train.command("fraud")
