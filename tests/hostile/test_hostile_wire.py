@@ -201,7 +201,11 @@ def _right(topic: str, n: int, own: str) -> bytes:
         if name in fields:
             fields[name] = unique
     if topic == "feature.update":
-        fields |= {"view": [b'"terminal_labels"'], "values": [b"[0]", b"[1]"], "event_id": [b"%d" % (n + 1)]}
+        fields |= {
+            "view": [b'"terminal_labels"'],
+            "values": [b"[0,0]", b"[1,1]"],
+            "event_id": [b"%d" % (n + 1)],
+        }
     return some.body(fields, spoilt=0.0)
 
 
