@@ -15,7 +15,7 @@ PACKAGES = $(shell sed -n 's/^name = "\(.*\)"/\1/p' $(PROJECTS))
 PIP_COMPILE = $(UV) pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
   --no-emit-find-links $(addprefix --no-emit-package ,$(PACKAGES))
 IMAGE_SOURCES := $(wildcard services/*/pyproject.toml) pipelines/pyproject.toml infra/docker/mlflow/requirements.in
-TESTS := $(wildcard tests/unit tests/platform tests/contract tests/integration tests/reference tests/e2e tests/chaos tests/hostile)
+TESTS := $(wildcard tests/unit tests/platform tests/contract tests/integration tests/reference tests/e2e tests/chaos tests/hostile/test_hostile_service.py tests/hostile/test_hostile_schema.py)
 COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 help: ## List the targets
