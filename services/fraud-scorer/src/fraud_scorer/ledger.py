@@ -220,13 +220,18 @@ class Ledger:
             return events, _insert_labels(connection, events)
 
 
+LABEL_COLUMNS = ("label_id", "request_id", "label", "previous_label", "source", "event_ts", "known_ts")
+"""What is kept of a label; the rest may hold what Postgres cannot take."""
+
+
 def as_json(rows: Sequence[Any]) -> str:
     """Rows as one parameter, from which Postgres makes a table; much cheaper than a list a column."""
     return msgspec.json.encode(rows).decode()
 
 
 def _insert_labels(connection: sql.Connection, labels: Sequence[LabelObserved]) -> list[Judged]:
-    values = {"rows": as_json(labels)}
+    lines = [{name: getattr(label, name) for name in LABEL_COLUMNS} for label in labels]
+    values = {"rows": as_json(lines)}
     return [Judged(*row) for row in connection.execute(sql.text(_INSERT_LABELS), values)]
 
 
