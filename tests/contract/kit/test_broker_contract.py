@@ -240,6 +240,24 @@ def test_partitions_assigned_during_a_pause_are_paused_too(backend: Backend) -> 
     assert len(_read(consumer, 10)) == 10
 
 
+def test_partitions_that_left_during_a_pause_and_come_back_after_it_are_read(backend: Backend) -> None:
+    topic, group = backend.topic(), uuid.uuid4().hex
+    stays = backend.join([topic], group)
+    _until(lambda: len(stays.assignment()) == PARTITIONS, lambda: stays.poll(10, 0.05))
+    stays.pause()
+    visits = backend.join([topic], group)
+    _until(
+        lambda: len(stays.assignment()) == len(visits.assignment()) == PARTITIONS // 2,
+        lambda: stays.poll(10, 0.05),
+        lambda: visits.poll(10, 0.05),
+    )
+    stays.resume()
+    visits.close()
+    _until(lambda: len(stays.assignment()) == PARTITIONS, lambda: stays.poll(10, 0.05))
+    backend.send(topic, _pairs(40))
+    assert sorted(int(m.value) for m in _read(stays, 40)) == list(range(40))
+
+
 def test_bytes_and_headers_arrive_unchanged(backend: Backend) -> None:
     topic = backend.topic()
     value = bytes(range(256))

@@ -184,8 +184,8 @@ class KafkaConsumer:
 
     def _assigned(self, client: Consumer, parts: list[TopicPartition]) -> None:
         client.incremental_assign(parts)
-        if self._paused:
-            client.pause(parts)
+        # The client remembers the pause of a partition that was given up, and would never read it again.
+        (client.pause if self._paused else client.resume)(parts)
         keys = _keys(parts)
         self._owned |= keys
         self._given_up -= keys
