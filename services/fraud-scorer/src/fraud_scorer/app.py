@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
 from fraud_scorer.core.answer import Answer, Answers
+from fraud_scorer.core.labels import label_id
 from fraud_scorer.events import message, outgoing, received
 from fraud_scorer.gatherer import Gatherer
 from fraud_scorer.ledger import Ledger, Recorded
@@ -51,7 +51,8 @@ class BatchOut(Struct, frozen=True):
     decisions: tuple[Answer, ...]
 
 
-SomeId = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
+ID_PATTERN = r"^[!-~]{1,64}$"
+SomeId = Annotated[str, Field(pattern=ID_PATTERN)]
 
 
 def _in_range(observed_at: datetime) -> datetime:
@@ -155,13 +156,6 @@ def publish(outbox: Outbox, events: Sequence[Outgoing]) -> bool:
         raise Problem(503, detail="neither Kafka nor the disk takes events: send it again") from error
 
 
-def _refuse_ahead(field: str, time: datetime) -> None:
-    try:
-        check_not_ahead(field, time, datetime.now(UTC))
-    except ValueError as error:
-        raise invalid([FieldError(field, str(error))]) from error
-
-
 def hot_routes(decider: Decider, answers: Answers) -> dict[tuple[str, str], HotRoute]:
     """`POST /v1/decisions` and `POST /v1/decisions/batch`."""
     read_one = msgspec.json.Decoder(TransactionReceived).decode
@@ -169,10 +163,13 @@ def hot_routes(decider: Decider, answers: Answers) -> dict[tuple[str, str], HotR
     encode = msgspec.json.Encoder().encode
 
     async def decide(transactions: Sequence[TransactionReceived], request: Request) -> list[Answer]:
-        received = time.time()
-        for transaction in transactions:
-            _refuse_ahead("event_ts", transaction.event_ts)
-        arrivals = [Arrival(transaction, received=received) for transaction in transactions]
+        arrived = time.time()
+        try:
+            for transaction in transactions:
+                check_not_ahead("event_ts", transaction.event_ts, datetime.fromtimestamp(arrived, UTC))
+        except ValueError as error:
+            raise invalid([FieldError("event_ts", str(error))]) from error
+        arrivals = [Arrival(transaction, received=arrived) for transaction in transactions]
         decided, delivered = await decider.decide(arrivals, tracing.header(request.trace)[1])
         made = [answers.of(one.decision, duplicate=one.duplicate) for one in decided]
         return made if delivered else [replace(a, degraded=(*a.degraded, KAFKA)) for a in made]
@@ -209,7 +206,7 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
         return recorded
 
     @app.get("/v1/decisions/{some_id}", dependencies=[Depends(requires(Role.VIEWER))])
-    def decision(some_id: Annotated[str, Path(pattern=r"^[!-~]{1,64}$")]) -> FastResponse:
+    def decision(some_id: Annotated[str, Path(pattern=ID_PATTERN)]) -> FastResponse:
         """A decision by its id or its transaction's, with the last label known of it."""
         return FastResponse(msgspec.json.encode(found(some_id)), media_type="application/json")
 
@@ -222,7 +219,7 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
         recorded = found(some_id)
         with database():
             event, judged = ledger.add_label(
-                recorded, label_id(recorded, body), float(body.label), body.source, body.observed_at
+                recorded, _name(recorded, body), float(body.label), body.source, body.observed_at
             )
         metrics.judged(judged)
         publish(outbox, [message(event, event.entity_id.encode(), event.label_id, event.known_ts)])
@@ -237,7 +234,5 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
     return app
 
 
-def label_id(decision: Recorded, body: LabelIn) -> str:
-    """Equal for the same statement sent twice, so that it counts once."""
-    said = f"{decision.transaction_id}|{body.label}|{body.source.value}|{body.observed_at.isoformat()}"
-    return "label-" + hashlib.sha256(said.encode()).hexdigest()[:24]
+def _name(decision: Recorded, body: LabelIn) -> str:
+    return label_id(decision.transaction_id, body.label, body.source.value, body.observed_at.isoformat())

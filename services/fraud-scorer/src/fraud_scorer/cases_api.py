@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from msgspec import Struct
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fraud_scorer.app import database
+from fraud_scorer.app import ID_PATTERN, database
 from fraud_scorer.case_rows import CaseEvent, Filed, Place, Wanted
 from fraud_scorer.cases import Act, Cases, Publish, Ruling, TierTooHigh, UnknownCase
 from fraud_scorer.core.cases import TIERS, Case, NotAllowed, Resolution, Status, UnknownTransactions
@@ -38,13 +38,13 @@ def _visible(text: str) -> str:
     return text
 
 
-Id = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Reason = Annotated[str, Field(max_length=500), AfterValidator(_visible)]
 Text = Annotated[str, Field(max_length=4000), AfterValidator(_visible)]
 
 Viewer = Depends(requires(Role.VIEWER))
 Operator = Annotated[Principal, Depends(requires(Role.OPERATOR))]
-CaseId = Annotated[str, Path(pattern=r"^[!-~]{1,64}$")]
+CaseId = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 class ActIn(BaseModel):

@@ -117,7 +117,6 @@ class Ledger:
     """The database of decisions and labels. Errors pass through as sqlalchemy.exc.SQLAlchemyError."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
         self._engine = sql.create_engine(
             url,
             pool_pre_ping=True,

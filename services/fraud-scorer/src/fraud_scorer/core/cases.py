@@ -6,7 +6,6 @@ they were.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from fraud_scorer.core import labels
 from plinth_contracts.events import AlertRaised, Outcome
 
 TIERS = (1, 2, 3)
@@ -238,8 +238,7 @@ def resolution_of(judged: Mapping[str, bool]) -> Resolution:
 
 def label_id(case_id: str, transaction_id: str, fraud: bool, resolved_ts: datetime) -> str:
     """Names the label that a resolution gives a transaction: the same whenever it is sent again."""
-    said = f"{case_id}|{transaction_id}|{fraud}|{resolved_ts.astimezone(UTC).isoformat()}"
-    return "label-" + hashlib.sha256(said.encode()).hexdigest()[:24]
+    return labels.label_id(case_id, transaction_id, fraud, resolved_ts.astimezone(UTC).isoformat())
 
 
 def escalation_alert(case: Case) -> AlertRaised:

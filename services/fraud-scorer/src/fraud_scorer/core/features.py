@@ -57,7 +57,7 @@ class Reader:
         """What the requests alone tell."""
         values = np.zeros((len(projected), len(self._service.names)))
         known = len(self._service.request)
-        values[:, :known] = self._request(projected)
+        values[:, :known] = self._request(projected, _times(projected))
         return Features(values, known)
 
     def read(
@@ -73,9 +73,9 @@ class Reader:
         places: partition and offset of each transaction, None where it is not in the log (yet). `now` is in
         seconds, on the clock of every call.
         """
-        ts_ms = np.array([p.ts_ms for p in projected], dtype=np.int64)
+        ts_ms = _times(projected)
         placed = [self._place(*place) for place in places]
-        parts, reads = [self._request(projected)], {}
+        parts, reads = [self._request(projected, ts_ms)], {}
         for view, layout, live in self._views:
             of_view, names = rows[view.name], entities[view.name]
             empty = int(np.count_nonzero(of_view[:, VERSION] == 0))
@@ -97,8 +97,7 @@ class Reader:
             reads[view.name] = Reads(len(names), empty, lacked, ahead)
         return Features(np.hstack(parts), len(self._service.names)), reads
 
-    def _request(self, projected: Sequence[Projected]) -> NDArray[np.float64]:
-        ts_ms = np.array([p.ts_ms for p in projected], dtype=np.int64)
+    def _request(self, projected: Sequence[Projected], ts_ms: NDArray[np.int64]) -> NDArray[np.float64]:
         amounts = np.array([p.columns["amount_minor"] for p in projected], dtype=np.int64)
         return request.compute(self._service.request, ts_ms, amounts)
 
@@ -108,6 +107,10 @@ class Reader:
             return partition, offset
         self._unplaced += 1
         return 0, self._unplaced
+
+
+def _times(projected: Sequence[Projected]) -> NDArray[np.int64]:
+    return np.array([p.ts_ms for p in projected], dtype=np.int64)
 
 
 def _event(view: View, projected: Projected, place: tuple[int, int]) -> Event:
