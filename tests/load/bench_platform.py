@@ -64,9 +64,9 @@ class Platform:
             time.sleep(0.5)
 
     def forget(self, prefix: str) -> None:
-        """Delete the decisions that Redis remembers for transactions of this prefix; they are of no use."""
+        """Delete what Redis holds of transactions and customers of this prefix; it is of no use."""
         with redis.Redis.from_url(self.redis) as client:
-            keys = list(client.scan_iter(match=f"decision:*:{prefix}*", count=5000))
+            keys = list(client.scan_iter(match=f"*:{prefix}*", count=5000))
             for start in range(0, len(keys), 5000):
                 client.unlink(*keys[start : start + 5000])
 

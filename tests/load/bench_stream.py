@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 
 import msgspec
@@ -20,10 +19,10 @@ from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, TransactionReceived
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_kit.kafka.message import Outgoing
+from plinth_pipelines.fraud.simulate import SimulationConfig, simulate
 
-CUSTOMERS, TERMINALS = 20_000, 10_000
-EVENT_STEP_MS = 50
-"""Event time between two transactions: a card pays about every 17 minutes, so that rules stay silent."""
+DAILY = 9_000
+"""Transactions that the simulated world makes in a day, at least."""
 TICK_S = 0.002
 PATIENCE_S = 60.0
 _DECISIONS, _TRANSACTIONS = codec.topic_of(DecisionMade), codec.topic_of(TransactionReceived)
@@ -38,17 +37,29 @@ _decode = msgspec.json.Decoder(_Decided).decode
 
 
 def transactions(prefix: str, n: int) -> list[TransactionReceived]:
-    """Transactions `prefix-0`, `prefix-1`, ... of customers of the benchmarks' own."""
-    rng, start = random.Random(prefix), datetime.now(UTC).replace(microsecond=0)
+    """Transactions `prefix-0`, `prefix-1`, ... of simulated customers whom only this prefix has.
+
+    They pay as those of the training data do, so that as many payments as there are refused and explained.
+    Event times end now: a second of load is hours of their lives.
+    """
+    days = n // DAILY + 1
+    start = date.today() - timedelta(days=days)
+    table = simulate(SimulationConfig(days=days, start=start))[:n]
+    columns = ("customer_id", "terminal_id", "amount_minor", "latitude", "longitude")
+    rows = zip(*(table[column].tolist() for column in columns), strict=True)
     return [
         TransactionReceived(
             transaction_id=f"{prefix}-{i}",
-            customer_id=f"bench-{rng.randrange(CUSTOMERS)}",
-            terminal_id=f"bench-{rng.randrange(TERMINALS)}",
-            amount_minor=rng.randrange(100, 20_000),
-            event_ts=start + timedelta(milliseconds=EVENT_STEP_MS * i),
+            customer_id=f"{prefix}-{customer}",
+            terminal_id=f"bench-{terminal}",
+            amount_minor=amount,
+            event_ts=event_ts,
+            latitude=latitude,
+            longitude=longitude,
         )
-        for i in range(n)
+        for i, (event_ts, (customer, terminal, amount, latitude, longitude)) in enumerate(
+            zip([at.to_pydatetime() for at in table["event_ts"]], rows, strict=True)
+        )
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -46,8 +46,8 @@ def decoder(event_type: type[E]) -> Callable[[bytes], E]:
     return read
 
 
-def timestamp(time: datetime) -> bytes:
-    """`ce_time` of an event; where a batch has one time, made once for all of it."""
+@lru_cache(maxsize=64)  # a batch has one time
+def _timestamp(time: datetime) -> bytes:
     return time.isoformat().encode()
 
 
@@ -56,12 +56,11 @@ def headers(
     *,
     event_id: str,
     source: str,
-    time: datetime | bytes,
+    time: datetime,
     extra: Iterable[tuple[str, bytes]] = (),
 ) -> Headers:
-    """CloudEvents headers of a message. `time`: also what `timestamp` made; `extra`: e.g. `traceparent`."""
-    at = time if isinstance(time, bytes) else timestamp(time)
-    return (*_constant(topic, source), ("ce_id", event_id.encode()), ("ce_time", at), *extra)
+    """CloudEvents headers of a message; `extra`: e.g. `traceparent`."""
+    return (*_constant(topic, source), ("ce_id", event_id.encode()), ("ce_time", _timestamp(time)), *extra)
 
 
 @cache

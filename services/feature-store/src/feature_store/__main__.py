@@ -20,6 +20,8 @@ from plinth_kit.settings import load
 from plinth_kit.worker import run_worker
 
 SERVICE = "feature-store"
+PATIENCE_MS = 100
+"""Who scores adds what rows lack, exactly, but cannot take away what they have too early: better behind."""
 
 
 def engine() -> int:
@@ -36,7 +38,7 @@ def engine() -> int:
     stores = {name: (layout, RedisRows(client, layout)) for name, layout in layouts.items()}
     handler = EngineHandler(views, stores, topics.by_name(), EngineMetrics(registry))
     runner = Runner(
-        KafkaBroker(settings.kafka_bootstrap, SERVICE, settings.kafka_instance_id),
+        KafkaBroker(settings.kafka_bootstrap, SERVICE, settings.kafka_instance_id, patience_ms=PATIENCE_MS),
         SERVICE,
         handler.topics,
         handler,

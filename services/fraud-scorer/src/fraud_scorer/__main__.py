@@ -39,7 +39,7 @@ SERVICE = "fraud-scorer"
 FLUSH_SECONDS = 0.5
 REDIS_SECONDS = {"api": 0.3, "worker": 1.0}
 """So long Redis may take before rules decide alone: a caller of the API waits, a stream waits less badly."""
-RECORD_PATIENCE_MS = 250
+PATIENCE_MS = {"worker": 10, "recorder": 250}
 
 
 def now() -> datetime:
@@ -64,7 +64,7 @@ def main(role: str) -> int:
         settings.kafka_bootstrap,
         f"{SERVICE}-{role}",
         settings.kafka_instance_id,
-        patience_ms=RECORD_PATIENCE_MS if role == "recorder" else 0,
+        patience_ms=PATIENCE_MS.get(role, 0),
     )
     if role == "recorder":
         return record(settings, registry, broker)

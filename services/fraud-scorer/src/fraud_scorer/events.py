@@ -20,7 +20,7 @@ Extra = Iterable[tuple[str, bytes]]
 def outgoing(decided: Decided, names: Sequence[str], extra: Extra = ()) -> list[Outgoing]:
     """The decision, its prediction records and, for a block, an alert; all keyed by the customer."""
     decision, transaction = decided.decision, decided.transaction
-    key, time = transaction.customer_id.encode(), codec.timestamp(decision.known_ts)
+    key, time = transaction.customer_id.encode(), decision.known_ts
     out = [message(decision_made(decision, transaction), key, decision.decision_id, time, extra)]
     for record in prediction_logs(decision, transaction, names):
         out.append(message(record, key, f"prediction-{record.prediction_id}", time, extra))
@@ -36,8 +36,8 @@ def received(transaction: TransactionReceived, known_ts: datetime, extra: Extra 
     return message(transaction, key, event_id, known_ts, (DECIDED, *extra))
 
 
-def message(event: Event, key: bytes, event_id: str, time: datetime | bytes, extra: Extra = ()) -> Outgoing:
-    """One event as a Kafka record; `time` as for codec.headers."""
+def message(event: Event, key: bytes, event_id: str, time: datetime, extra: Extra = ()) -> Outgoing:
+    """One event as a Kafka record."""
     topic = codec.topic_of(type(event))
     headers = codec.headers(topic, event_id=event_id, source=SERVICE, time=time, extra=extra)
     return Outgoing(topic, key, codec.encode(event), headers)

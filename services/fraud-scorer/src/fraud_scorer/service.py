@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -125,7 +127,8 @@ class FraudScorer:
         self._clock = clock
         self._reader = Reader(features)
         self._names = features.names
-        self._debts: dict[str, Decision] = {}  # made while the state was away, not claimed yet
+        # made while the state was away, not claimed yet; a dict is slow to give up its oldest
+        self._debts: OrderedDict[str, Decision] = OrderedDict()
 
     def decide(self, arrivals: Sequence[Arrival], serving: Serving, now: datetime) -> Batch:
         """One decision per arrival, in order; the same for every arrival of the same transaction.
@@ -168,13 +171,13 @@ class FraudScorer:
         return Batch(_in_order(arrivals, earlier, made, made), {})
 
     def _owe(self, made: Mapping[str, Decision]) -> None:
-        self._debts |= made
+        self._debts.update(made)
         while len(self._debts) > MAX_DEBTS:
-            del self._debts[next(iter(self._debts))]
+            self._debts.popitem(last=False)
 
     def _pay_debts(self) -> None:
         while self._debts:
-            some = list(self._debts.values())[:PAID_AT_ONCE]
+            some = list(islice(self._debts.values(), PAID_AT_ONCE))
             self._state.claim(some)
             for decision in some:
                 del self._debts[decision.transaction_id]
