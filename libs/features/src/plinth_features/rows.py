@@ -7,15 +7,15 @@ time without a write. With t the time of reading, h the hop and W the window, an
     tile in [max(t // h, head) - W / h,  t // h]      (head: newest settled tile)
 
 and, while it is among the last K, its time is at most t. Beside them stand small states, such as the time
-of the newest event or the length of a run. A row is a vector of little-endian 64-bit words; `kernels` walks
-it.
+of the newest event or the length of a run. A row is a vector of 64-bit words, which
+`kernels` walks; stored it is smaller, see `packing`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from plinth_features import kernels, plan
+from plinth_features import kernels, packing, plan
 from plinth_features.spec import Aggregation, View, schema_hash
 from plinth_features.words import OFFSETS, PARTITION, ROW, VALUES, Floats, Ints, Rows, Updates
 
@@ -23,20 +23,20 @@ from plinth_features.words import OFFSETS, PARTITION, ROW, VALUES, Floats, Ints,
 class Layout:
     """How rows of a view are stored, folded and read.
 
-    hash: of the schema. words: their number in a row. blank: bytes of a row that nothing is known of. rows
-    and updates are arrays as `words` describes them.
+    hash: of the schema. words: their number in a row. blank: [1, words], a row that nothing is known
+    of. rows and updates are arrays as `words` describes them.
     """
 
     def __init__(self, view: View) -> None:
         self.view = view
         self.hash = int.from_bytes(schema_hash(view), "little")
-        self._plan, self._numbers, self._empty = plan.of(view)
-        self.words = len(self._empty)
-        self.blank = self._empty.tobytes()
+        self._plan, self._numbers, empty = plan.of(view)
+        self.words = len(empty)
+        self.blank: Rows = empty[np.newaxis]
 
     def empty(self, n: int) -> Rows:
         """Rows of n entities that nothing is known of."""
-        return np.tile(self._empty, (n, 1))
+        return np.repeat(self.blank, n, axis=0)
 
     def offsets(self, rows: Rows) -> Ints:
         """The highest offsets applied, [entities, partitions]; a part of the rows, not a copy."""
@@ -99,3 +99,4 @@ def warm() -> None:
     layout.fold(rows, event)
     layout.fold_and_read(rows, event)
     layout.read(rows, np.zeros(1, dtype=np.int64))
+    packing.unpack(packing.pack(rows, layout.blank), layout.blank)

@@ -10,30 +10,32 @@ again. Redis errors pass through as `redis.RedisError`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
-import numpy as np
 import redis
 
+from plinth_features import packing
 from plinth_features.rows import Layout
 from plinth_features.words import VERSION, Rows
 
 _STANDS = b"1"
+FORMAT = 2
+"""How rows are packed; stands in every key."""
 
-# KEYS: rows, then markers. ARGV: number of rows, time to live in seconds, all versions that were read, all
-# new rows.
-# Returns the positions of the rows that somebody else wrote in between, or false when a marker is gone.
+# KEYS: rows, then markers. ARGV: number of rows, time to live in seconds, all versions that were read, then
+# each new row. Returns the positions of the rows that somebody else wrote in between, or false when a
+# marker is gone.
 _COMPARE_AND_SET = """
 local n = tonumber(ARGV[1])
 for i = n + 1, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return false end
 end
-local lost, none, size = {}, string.rep('\\0', 8), #ARGV[4] / n
+local lost, none = {}, string.rep('\\0', 8)
 for i = 1, n do
   local stored = redis.call('GETRANGE', KEYS[i], 0, 7)
   if stored == '' then stored = none end
   if stored == string.sub(ARGV[3], 8 * i - 7, 8 * i) then
-    redis.call('SET', KEYS[i], string.sub(ARGV[4], size * (i - 1) + 1, size * i), 'EX', ARGV[2])
+    redis.call('SET', KEYS[i], ARGV[3 + i], 'EX', ARGV[2])
   else
     lost[#lost + 1] = i - 1
   end
@@ -71,15 +73,13 @@ class RowStore(Protocol):
 
 def keys(layout: Layout, entities: Iterable[str]) -> list[bytes]:
     """Redis keys of the rows of these entities."""
-    prefix = f"fs:{layout.view.name}:{layout.hash:x}:"
+    prefix = f"fs:{FORMAT}:{layout.view.name}:{layout.hash:x}:"
     return [(prefix + entity).encode() for entity in entities]
 
 
 def decode(layout: Layout, values: Sequence[bytes | None]) -> Rows:
     """Rows from what Redis returned, for the caller to change; None becomes an empty row."""
-    blank = layout.blank
-    joined = bytearray().join([blank if value is None else value for value in values])
-    return np.frombuffer(joined, dtype=np.int64).reshape(len(values), layout.words)
+    return packing.unpack(values, layout.blank)
 
 
 class RedisRows:
@@ -102,9 +102,11 @@ class RedisRows:
             return []
         new = rows.copy()
         new[:, VERSION] += 1
-        versions, packed = rows[:, VERSION].tobytes(), new.data.cast("B")
-        arguments: list[Any] = [len(entities), self._layout.view.ttl_s, versions, packed]
-        lost = self._set(keys=[*keys(self._layout, entities), *markers], args=arguments)
+        packed = packing.pack(new, self._layout.blank)
+        lost = self._set(
+            keys=[*keys(self._layout, entities), *markers],
+            args=[len(entities), self._layout.view.ttl_s, rows[:, VERSION].tobytes(), *packed],
+        )
         if lost is None:
             raise StateLost
         return cast(list[int], lost)
@@ -143,9 +145,9 @@ class MemoryRows:
             if version != rows[i, VERSION]:
                 lost.append(i)
                 continue
-            row = rows[i].copy()
-            row[VERSION] += 1
-            self._rows[key] = row.tobytes()
+            row = rows[i : i + 1].copy()
+            row[:, VERSION] += 1
+            (self._rows[key],) = packing.pack(row, self._layout.blank)
         return lost
 
     def missing(self, markers: Sequence[bytes]) -> list[bytes]:
@@ -164,4 +166,4 @@ class MemoryRows:
 
 def marker(layout: Layout, topic: str, partition: int) -> bytes:
     """Key that stands as long as the rows of a view that this partition feeds; gone means rebuild."""
-    return b"fs:%s:%x/%s/%d" % (layout.view.name.encode(), layout.hash, topic.encode(), partition)
+    return b"fs:%d:%s:%x/%s/%d" % (FORMAT, layout.view.name.encode(), layout.hash, topic.encode(), partition)

@@ -1,0 +1,146 @@
+"""Rows as they are stored: a third of their size, because most words are small or those of an empty row.
+
+    version | numbers of long, middle and short words, 2 bytes each | codes, 2 bits a word | words
+
+A word is stored as its exclusive or with that of an empty row, in 0, 2, 4 or 8 bytes as its code says, the
+long ones first; so what nothing is known of takes no bytes. All little-endian; each part begins at a multiple
+of 8 bytes. The version stands as it is, for scripts to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numba
+import numpy as np
+
+from plinth_features.words import VERSION, Rows
+
+_HEADER = 16
+_SHORT, _MIDDLE, _LONG = 1, 2, 3
+"""Codes; 0 is a word as in an empty row."""
+
+
+def pack(rows: Rows, empty: Rows) -> list[bytes]:
+    """Bytes of each row; `empty`: [1, words], a row that nothing is known of."""
+    n, words = rows.shape
+    packed = np.zeros(n * (_HEADER + _codes(words) + 8 * words), dtype=np.uint8)  # at most
+    ends = np.empty(n, dtype=np.int64)
+    _pack(rows, empty[0], _codes(words), *_views(packed), ends)
+    data, begins = packed.data, [0, *ends.tolist()]
+    return [bytes(data[begin:end]) for begin, end in pairwise(begins)]
+
+
+def unpack(values: Sequence[bytes | None], empty: Rows) -> Rows:
+    """Rows [values, words] from what `pack` made of them, for the caller to change; None is an empty row.
+
+    ValueError for bytes that `pack` did not make.
+    """
+    sizes = [0 if value is None else len(value) for value in values]
+    rows, ends = np.repeat(empty, len(values), axis=0), np.cumsum(sizes, dtype=np.int64)
+    packed = np.frombuffer(b"".join([value or b"" for value in values]), dtype=np.uint8)
+    damaged = 0 if len(packed) % 8 else _unpack(*_views(packed), ends, _codes(empty.shape[1]), rows)
+    if damaged >= 0:
+        raise ValueError("a stored row is damaged")
+    return rows
+
+
+def _codes(words: int) -> int:
+    """Bytes of the codes of a row: 4 words a byte, all but the version."""
+    return ((words + 2) // 4 + 7) & ~7
+
+
+def _views(packed: Any) -> tuple[Any, Any, Any, Any]:
+    return packed, packed.view(np.int16), packed.view(np.int32), packed.view(np.int64)
+
+
+@numba.njit(cache=True)
+def _pack(
+    rows: Any, empty: Any, codes: int, bytes_: Any, shorts: Any, middles: Any, longs: Any, ends: Any
+) -> None:
+    begin = 0
+    words = rows.shape[1]
+    for i in range(len(rows)):
+        counts = np.zeros(4, dtype=np.int64)
+        code_at = begin + _HEADER
+        for word in range(1, words):
+            value = rows[i, word] ^ empty[word]
+            if value != 0:
+                code = _LONG
+                if value == np.int16(value):
+                    code = _SHORT
+                elif value == np.int32(value):
+                    code = _MIDDLE
+                counts[code] += 1
+                bytes_[code_at + (word - 1) // 4] |= np.uint8(code << (2 * ((word - 1) % 4)))
+        long_at = (code_at + codes) // 8
+        middle_at = 2 * (long_at + counts[_LONG])
+        short_at = 2 * (middle_at + counts[_MIDDLE])
+        longs[begin // 8] = rows[i, VERSION]
+        shorts[begin // 2 + 4] = counts[_LONG]
+        shorts[begin // 2 + 5] = counts[_MIDDLE]
+        shorts[begin // 2 + 6] = counts[_SHORT]
+        begin = (2 * (short_at + counts[_SHORT]) + 7) & ~7
+        ends[i] = begin
+        for four in range(0, words - 1, 4):
+            some = bytes_[code_at + four // 4]
+            word = four + 1
+            while some != 0:
+                code = some & 3
+                value = rows[i, word] ^ empty[word] if code != 0 else 0
+                if code == _LONG:
+                    longs[long_at] = value
+                    long_at += 1
+                elif code == _MIDDLE:
+                    middles[middle_at] = value
+                    middle_at += 1
+                elif code == _SHORT:
+                    shorts[short_at] = value
+                    short_at += 1
+                some >>= 2
+                word += 1
+
+
+@numba.njit(cache=True)
+def _unpack(bytes_: Any, shorts: Any, middles: Any, longs: Any, ends: Any, codes: int, rows: Any) -> int:
+    """Fills rows that are empty; returns the first that is damaged, or -1."""
+    begin, words = 0, rows.shape[1]
+    for i in range(len(ends)):
+        end = ends[i]
+        if begin == end:
+            continue
+        code_at = begin + _HEADER
+        if begin % 8 != 0 or code_at + codes > end:
+            return i
+        n_long, n_middle, n_short = shorts[begin // 2 + 4], shorts[begin // 2 + 5], shorts[begin // 2 + 6]
+        long_at = (code_at + codes) // 8
+        long_end = long_at + n_long
+        middle_at = 2 * long_end
+        middle_end = middle_at + n_middle
+        short_at = 2 * middle_end
+        short_end = short_at + n_short
+        if min(n_long, n_middle, n_short) < 0 or (2 * short_end + 7) & ~7 != end:
+            return i
+        rows[i, VERSION] = longs[begin // 8]
+        for four in range(0, words - 1, 4):
+            some = bytes_[code_at + four // 4]
+            word = four + 1
+            while some != 0 and word < words:
+                code = some & 3
+                if code == _LONG:
+                    rows[i, word] ^= longs[min(long_at, long_end - 1)]
+                    long_at += 1
+                elif code == _MIDDLE:
+                    rows[i, word] ^= middles[min(middle_at, middle_end - 1)]
+                    middle_at += 1
+                elif code == _SHORT:
+                    rows[i, word] ^= shorts[min(short_at, short_end - 1)]
+                    short_at += 1
+                some >>= 2
+                word += 1
+        if long_at != long_end or middle_at != middle_end or short_at != short_end:
+            return i
+        begin = end
+    return -1
