@@ -7,16 +7,17 @@ from bench_platform import Platform
 from bench_report import Report
 from bench_stream import flat_out, messages, paced
 
-TARGET_RATE, BACKLOG_RATE, BACKLOG = 10_000, 15_000, 50_000
+TARGET_RATE, TARGET_S, BACKLOG_RATE, BACKLOG = 10_000, 60.0, 15_000, 50_000
 IN_FLIGHT = 2_000
 WARM_UP_S = 2
 
 
-@pytest.mark.parametrize(("rate", "p99_ms"), [(500, 50.0), (2_000, 50.0)])
+@pytest.mark.parametrize(("rate", "p99_ms"), [(500, 50.0), (2_000, 50.0), (5_000, None), (10_000, 100.0)])
 def test_paced(
-    platform: Platform, report: Report, prefix: str, seconds: float, rate: int, p99_ms: float
+    platform: Platform, report: Report, prefix: str, seconds: float, rate: int, p99_ms: float | None
 ) -> None:
-    load = messages(prefix, int(rate * (seconds + WARM_UP_S)))
+    lasting = max(seconds, TARGET_S) if rate == TARGET_RATE else seconds
+    load = messages(prefix, int(rate * (lasting + WARM_UP_S)))
 
     result = paced(platform.kafka, prefix, load, rate)
 
@@ -24,6 +25,8 @@ def test_paced(
     report.cost(f"latency p50 at {rate:,} tx/s", p50)
     report.cost(f"latency p99 at {rate:,} tx/s", p99, target=p99_ms)
     report.cost(f"longest time without a decision at {rate:,} tx/s", result.widest_gap() * 1000)
+    if rate == TARGET_RATE:
+        report.rate(f"decided of {rate:,} tx/s sent for {lasting:.0f} s", result.throughput(), "tx/s", rate)
     assert result.decided_once()
 
 
