@@ -1,4 +1,4 @@
-"""`plinth up`, `down`, `restart`: start and stop the platform on this machine."""
+"""`plinth up`, `down`, `restart`, `stop`: start and stop the platform on this machine."""
 
 from __future__ import annotations
 
@@ -96,6 +96,21 @@ def restart(
             platform.supervisor.stop(name)
         platform.start(names)
         _wait(platform, names, timeout, began)
+
+
+def stop(names: Annotated[list[str], typer.Argument(help="Processes to stop.")]) -> None:
+    """Stop processes and let the others run; `plinth up NAME` starts them again."""
+    from plinth_cli.platform import current
+
+    with plain_errors():
+        platform = current()
+        for name in names:
+            platform.table.find(name)
+        if not platform.supervisor.is_running():
+            fail("the platform does not run; start it with `plinth up`")
+        for name in names:
+            platform.supervisor.stop(name)
+            typer.echo(f"{name} is stopped")
 
 
 def _stop_orphans(platform: Platform) -> None:
