@@ -36,6 +36,7 @@ def table(watch: Watch, total: int, now: float) -> Table:
     view.add_row("stream time", f"{when:%Y-%m-%d %H:%M}")
     view.add_row("sent", f"{watch.sent:,} of {total:,}  ({watch.sent / max(1, total):.0%})")
     view.add_row("decided", f"{watch.decided:,}")
+    view.add_row("repeats", f"{watch.repeats:,}")
     view.add_row("labels sent", f"{watch.labels:,}")
     view.add_row("throughput", f"{watch.decided / seconds:,.0f} decisions/s")
     view.add_row("latency p50 / p99", f"{p50:,.0f} / {p99:,.0f} ms")
@@ -88,7 +89,7 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
     first = (watch.first_decision or time.monotonic()) - started
     lines = [
         f"First decision {first:.0f} s after the start; {watch.decided:,} transactions decided, each once"
-        f" ({watch.repeated:,} repeats seen).",
+        f" ({watch.repeats:,} repeats seen).",
         "Latency is from produce to decision consumed; sent flat out it is mostly waiting in line.",
     ]
     if found is None:
