@@ -138,11 +138,10 @@ def _fetch_jars(platform: Platform, names: list[str]) -> None:
 
 
 def _wait(platform: Platform, names: list[str], timeout: float, began: float) -> None:
-    from rich.console import Console
-
     from plinth_cli import progress
+    from plinth_pipelines.terminal import console as make_console
 
-    console = Console(highlight=False)
+    console = make_console()
     report, end = (progress.live if sys.stdout.isatty() else progress.lines)(console, began)
     try:
         progress.wait(platform, names, timeout, report)

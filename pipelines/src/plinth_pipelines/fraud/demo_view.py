@@ -13,7 +13,6 @@ from plinth_pipelines.fraud.effect import Effect
 from plinth_pipelines.fraud.effect import Group as Counted
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.replay import Watch
-from plinth_pipelines.fraud.train import TrainedModel
 
 PUBLISHED = {
     "logistic regression": (0.871, 0.606, 0.291),
@@ -107,13 +106,3 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
         f" {found.precision:.3f} ({found.rows:,} transactions, {found.frauds:,} frauds)."
     )
     return Group(view, Text("\n".join(lines)))
-
-
-def trained(model: TrainedModel, alias: str) -> RenderableType:
-    """A new version and its figures on the test days."""
-    found = model.evaluation
-    return Text(
-        f"version {model.registered.version} is {alias}: AUC ROC {found.roc_auc:.3f}, average precision"
-        f" {found.average_precision:.3f}, card precision@100 {found.card_precision_100:.3f};"
-        f" at 0.1 % false positives recall {found.recall:.3f}, precision {found.precision:.3f}"
-    )
