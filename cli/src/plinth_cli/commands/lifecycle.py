@@ -152,10 +152,10 @@ def _wait(platform: Platform, names: list[str], timeout: float, began: float) ->
 
 def where_to_look(platform: Platform, names: list[str]) -> None:
     """Tell the addresses of the named processes, where the keys are, and how to get a model."""
-    if any("no version of" in status.lacks for status in platform.statuses()):
-        typer.echo(
-            "  no model yet: train one with `plinth train fraud`, or see everything with `plinth demo`"
-        )
+    from plinth_cli.advice import advice
+
+    for line in advice([status for status in platform.statuses() if status.name in names]):
+        typer.echo(f"  {line}")
     for process in platform.table.processes:
         if process.url and process.name in names:
             typer.echo(f"  {process.name:<22} {process.url}")
