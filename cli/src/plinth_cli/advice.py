@@ -10,6 +10,9 @@ TRAIN = (
     "no model that can be served: train one with `plinth train fraud`, or see everything with `plinth demo`"
 )
 
+RESTLESS = 3
+"""Restarts from which on a process that is not ready is said to end again and again."""
+
 _NO_MODEL = ("no version of", "was trained on features")
 _NO_SCHEMA = "schema is not there yet"
 _RECORDER = "fraud-scorer-recorder"
@@ -23,6 +26,11 @@ def advice(statuses: Sequence[Status]) -> list[str]:
     lines = [
         f"{name} failed: `plinth logs {name}` says why, `plinth restart {name}` tries again"
         for name in (status.name for status in statuses if status.state == "failed")
+    ]
+    lines += [
+        f"{status.name} ends again and again: `plinth logs {status.name}` says why"
+        for status in statuses
+        if not status.ready and status.pid and status.restarts >= RESTLESS
     ]
     if stopped:
         lines.append(f"stopped: start with `plinth up {' '.join(stopped)}`")

@@ -39,6 +39,14 @@ def test_what_stopped_or_failed_is_named_with_its_command() -> None:
     ]
 
 
+def test_a_process_that_does_not_stay_is_named() -> None:
+    restless = Status("fraud-scorer-worker", "waiting", False, "port 8201", pid=7, restarts=3)
+    starting = Status("mlflow", "waiting", False, "port 5000", pid=8, restarts=1)
+    recovered = Status("kafka", "ready", True, pid=9, restarts=5)
+    (line,) = advice([restless, starting, recovered])
+    assert line == "fraud-scorer-worker ends again and again: `plinth logs fraud-scorer-worker` says why"
+
+
 def test_tables_are_made_by_the_recorder_which_must_run() -> None:
     lacks = ready("fraud-scorer-api", "postgres: schema is not there yet")
     (line,) = advice([lacks, Status("fraud-scorer-recorder", "stopped", False)])
