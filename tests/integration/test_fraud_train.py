@@ -200,6 +200,12 @@ def test_figures_are_pictures(trained: Trained, name: str) -> None:
     assert picture.std() > 0.05
 
 
+def test_a_run_has_a_name_that_says_what_it_is(trained: Trained) -> None:
+    registered = trained.first.registered
+    assert mlflow.get_run(registered.run_id).info.run_name == registered.run_name
+    assert registered.run_name.startswith("fraud 2018-05-22 xgboost")
+
+
 def test_progress_names_the_steps_in_order(trained: Trained) -> None:
     assert list(dict.fromkeys(step for step, _ in trained.steps)) == [
         "features",
@@ -233,4 +239,7 @@ def test_command_line_trains_on_a_file(trained: Trained, tmp_path: Path, capsys:
     arguments = ["--tracking-uri", trained.uri, "--transactions", str(path), "--features", str(features)]
     assert train.main([*arguments, "--test-start", "2018-05-22", "--train-days", "28", "--quick"]) == 0
     assert int(trained.champion().version) == trained.third.registered.version + 1
-    assert "average_precision" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"fraud version {trained.champion().version} is champion" in said.out
+    assert "average precision" in said.out
+    assert said.err == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -13,8 +12,6 @@ from plinth_cli.errors import PlatformError
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_PIPE_WIDTH = 200
 
 
 def fail(message: str) -> NoReturn:
@@ -33,11 +30,10 @@ def plain_errors() -> Iterator[None]:
 
 
 def show(table: Table) -> None:
-    """Print a table; as wide as it needs where there is no terminal to limit it."""
-    from rich.console import Console
+    """Print a table; wide where there is no terminal to limit it."""
+    from plinth_pipelines.terminal import console
 
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(highlight=False, width=width).print(table)
+    console().print(table)
 
 
 def duration(seconds: float) -> str:

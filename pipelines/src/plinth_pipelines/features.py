@@ -18,6 +18,7 @@ import msgspec
 
 from plinth_contracts import topics
 from plinth_features import spec
+from plinth_pipelines import terminal
 
 
 def compile_service(service: Any, views: dict[str, Any], on_demand: dict[str, Any]) -> spec.FeatureService:
@@ -106,10 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repo", type=Path, default=Path("feature_repo"))
     parser.add_argument("--state", type=Path, default=Path(".plinth"))
     options = parser.parse_args(arguments)
-    for service in apply(options.repo, options.state):
+    with terminal.quiet():
+        services = apply(options.repo, options.state)
+    for service in services:
         path = compiled_path(options.repo, service.name)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(spec.dump(service))
+        print(f"{path}: {len(service.names)} features, fingerprint {service.fingerprint}")  # noqa: T201
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from plinth_cli.config import ROOT
 from plinth_cli.main import app
 
 runner = CliRunner()
@@ -17,8 +19,10 @@ runner = CliRunner()
 
 def test_help_names_every_command() -> None:
     text = runner.invoke(app, ["--help"]).output
-    for command in ("up", "down", "restart", "status", "logs", "topics", "replay-dlq"):
-        assert f"\n  {command} " in text
+    named = re.findall(r"^  ([a-z][a-z-]*) ", text, re.MULTILINE)
+    assert {"up", "down", "stop", "status", "demo", "replay", "train", "skip"} <= set(named)
+    table = (ROOT / "cli/README.md").read_text()
+    assert [command for command in named if not re.search(rf"`plinth {command}[ `]", table)] == []
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,7 @@ def test_help_names_every_command() -> None:
         (["up", "--help"], ["PLINTH_PORT_OFFSET", "--yes"]),
         (["down", "--help"], ["--purge", "Data stays"]),
         (["replay-dlq", "--help"], ["--dry-run", "--limit"]),
+        (["skip", "--help"], ["--to", "--partition", "plinth stop NAME"]),
         (["topics", "--help"], ["list", "describe", "create"]),
     ],
 )

@@ -172,3 +172,14 @@ def test_the_committed_schema_is_that_of_the_types() -> None:
     assert policy_file.SCHEMA.read_bytes() == policy_file.schema()
     schema = msgspec.json.decode(policy_file.SCHEMA.read_bytes())
     assert schema["$defs"]["Rule"]["additionalProperties"] is False
+
+
+def test_checking_a_file_by_hand_says_what_is_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert policy_file.main([str(SHIPPED)]) == 0
+    assert capsys.readouterr().out == f"{SHIPPED}: policy '1' is valid, 4 rules\n"
+    broken = tmp_path / "policy.yaml"
+    broken.write_text("version: 1")
+    assert policy_file.main([str(broken)]) == 1
+    assert capsys.readouterr().err.startswith(f"{broken}: ")

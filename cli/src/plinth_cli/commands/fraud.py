@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -53,12 +53,11 @@ def demo(
             platform = current()
         start(platform, yes=yes, hint=False)
         mark.touch()
-        from rich.console import Console
-
+        settings = _settings(platform)
+        from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
 
-        console = Console(file=sys.stdout, highlight=False)
-        pipeline.run(_settings(platform), pipeline.Plan(days, speed), console, started=began)
+        pipeline.run(settings, pipeline.Plan(days, speed), terminal.console(), started=began)
         where_to_look(platform, [process.name for process in platform.table.processes])
         typer.echo(
             "The platform stays up: `plinth status` shows it, `make down` stops it and deletes its data."
@@ -101,8 +100,8 @@ def replay(
         platform = current()
         if not platform.supervisor.is_running():
             fail("the platform does not run; start it with `plinth up`")
-        from rich.console import Console
-
+        settings = _settings(platform)
+        from plinth_pipelines import terminal
         from plinth_pipelines.fraud import replay_file
 
         columns = replay_file.Columns(
@@ -110,13 +109,13 @@ def replay(
         )
         try:
             replay_file.run(
-                _settings(platform),
+                settings,
                 file,
                 columns,
                 label_delay_days,
                 start_at,
                 speed,
-                Console(file=sys.stdout, highlight=False),
+                terminal.console(),
             )
         except replay_file.UnreadableError as error:
             fail(str(error))
@@ -141,15 +140,16 @@ def train_fraud(
         platform = current()
         if not platform.supervisor.is_running():
             fail("the platform does not run; start it with `plinth up`")
-        from rich.console import Console
-
+        settings = _settings(platform)
+        from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
 
-        console = Console(file=sys.stdout, highlight=False)
-        pipeline.train_only(_settings(platform), console, quick=quick, alias=alias)
+        pipeline.train_only(settings, terminal.console(), quick=quick, alias=alias)
 
 
 def _settings(platform: Platform) -> PipelineSettings:
+    """To be called before pipelines are imported, so that their libraries write into the state folder."""
+    os.environ["PLINTH_STATE_DIR"] = str(platform.config.state)
     from plinth_cli.config import ROOT
     from plinth_cli.table import HOST
     from plinth_pipelines.settings import PipelineSettings

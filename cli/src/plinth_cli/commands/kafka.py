@@ -1,4 +1,4 @@
-"""`plinth topics` and `plinth replay-dlq`: look after Kafka."""
+"""`plinth topics`, `replay-dlq` and `skip`: look after Kafka."""
 
 from __future__ import annotations
 
@@ -77,6 +77,47 @@ def replay_dlq(
     typer.echo(
         f"{sum(reasons.values())} dead letters {'would be sent' if dry_run else 'sent'} back to {topic}"
     )
+
+
+def skip(
+    group: Annotated[str, typer.Argument(help="Consumer group, e.g. fraud-scorer; `topics list` has them.")],
+    topic: Annotated[str, typer.Argument(help="Topic that it reads, e.g. transaction.received.")],
+    to: Annotated[
+        str,
+        typer.Option(help="latest: all that is there; +N: N messages a partition; N: on to this offset."),
+    ],
+    partition: Annotated[int | None, typer.Option(min=0, help="This one alone; all by default.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Let a consumer group pass over messages that it cannot read and that stop it.
+
+    For a consumer that ends with "invalid messages" again and again. What is skipped is never read by this
+    group, and is not in its dead letters. Stop its processes first (`plinth stop NAME`), then start them
+    again (`plinth up NAME`).
+
+    Example: plinth skip fraud-scorer transaction.received --partition 3 --to +500
+    """
+    from plinth_cli import kafka_admin, skipping
+
+    def waiting() -> None:
+        typer.echo(f"waiting until {group} has no members; a stopped one counts for 10 s")
+
+    with plain_errors(), _broker_errors(), kafka_admin.connect(_bootstrap()) as admin:
+        skipping.plan(skipping.standings(admin, group, topic), to, partition)
+        if here := skipping.wait_for_leaving(admin, group, waiting=waiting):
+            fail(f"{group} is being read by {', '.join(here)}; stop it first: `plinth stop {' '.join(here)}`")
+        skips = skipping.plan(skipping.standings(admin, group, topic), to, partition)
+        if not skips:
+            typer.echo(f"{group} has nothing to skip in {topic}")
+            return
+        for one in skips:
+            count = one.end - one.start
+            typer.echo(f"partition {one.partition}: from {one.start} to {one.end}, {count} messages")
+        total = sum(one.end - one.start for one in skips)
+        if not yes:
+            typer.confirm(f"Skip {total} messages of {topic} for {group}?", abort=True)
+        skipping.move(admin, group, topic, skips)
+    typer.echo(f"skipped {total} messages; start the processes again with `plinth up`")
 
 
 def _line(letter: DeadLetter) -> str:

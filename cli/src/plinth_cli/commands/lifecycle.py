@@ -1,4 +1,4 @@
-"""`plinth up`, `down`, `restart`: start and stop the platform on this machine."""
+"""`plinth up`, `down`, `restart`, `stop`: start and stop the platform on this machine."""
 
 from __future__ import annotations
 
@@ -98,6 +98,21 @@ def restart(
         _wait(platform, names, timeout, began)
 
 
+def stop(names: Annotated[list[str], typer.Argument(help="Processes to stop.")]) -> None:
+    """Stop processes and let the others run; `plinth up NAME` starts them again."""
+    from plinth_cli.platform import current
+
+    with plain_errors():
+        platform = current()
+        for name in names:
+            platform.table.find(name)
+        if not platform.supervisor.is_running():
+            fail("the platform does not run; start it with `plinth up`")
+        for name in names:
+            platform.supervisor.stop(name)
+            typer.echo(f"{name} is stopped")
+
+
 def _stop_orphans(platform: Platform) -> None:
     if orphans := platform.orphans():
         typer.echo(f"stopping {len(orphans)} processes that an earlier run left behind")
@@ -123,11 +138,10 @@ def _fetch_jars(platform: Platform, names: list[str]) -> None:
 
 
 def _wait(platform: Platform, names: list[str], timeout: float, began: float) -> None:
-    from rich.console import Console
-
     from plinth_cli import progress
+    from plinth_pipelines.terminal import console as make_console
 
-    console = Console(highlight=False)
+    console = make_console()
     report, end = (progress.live if sys.stdout.isatty() else progress.lines)(console, began)
     try:
         progress.wait(platform, names, timeout, report)
@@ -138,10 +152,10 @@ def _wait(platform: Platform, names: list[str], timeout: float, began: float) ->
 
 def where_to_look(platform: Platform, names: list[str]) -> None:
     """Tell the addresses of the named processes, where the keys are, and how to get a model."""
-    if any("no version of" in status.lacks for status in platform.statuses()):
-        typer.echo(
-            "  no model yet: train one with `plinth train fraud`, or see everything with `plinth demo`"
-        )
+    from plinth_cli.advice import advice
+
+    for line in advice([status for status in platform.statuses() if status.name in names]):
+        typer.echo(f"  {line}")
     for process in platform.table.processes:
         if process.url and process.name in names:
             typer.echo(f"  {process.name:<22} {process.url}")

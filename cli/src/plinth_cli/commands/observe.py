@@ -40,7 +40,11 @@ def status(
 
         typer.echo(msgspec.json.encode(statuses))
     else:
+        from plinth_cli.advice import advice
+
         _print(statuses)
+        for line in advice(statuses):
+            typer.echo(line)
     if not all(status.ready for status in statuses):
         raise typer.Exit(1)
 

@@ -69,13 +69,18 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class HotRoute(msgspec.Struct, frozen=True):
-    """A route served as raw ASGI: the handler, the least role, and for the docs a line and msgspec types."""
+    """A route served as raw ASGI: the handler and the least role.
+
+    For the docs a line, msgspec types of body and answer, and the statuses of problems beyond those of
+    every route.
+    """
 
     handler: Handler
     role: Role
     summary: str = ""
     request: Any = None
     response: Any = None
+    problems: tuple[int, ...] = ()
 
 
 class Outgoing:

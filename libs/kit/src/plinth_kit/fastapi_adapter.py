@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from plinth_kit import problems
 from plinth_kit.auth import Principal, Role
 from plinth_kit.problems import FieldError, Problem, problem_response
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ROLE, _ANSWERS = "plinth_role", "plinth_answers"
 _CDN_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+
+
+class Documented(NamedTuple):
+    """A route: its least role, the msgspec type of its answer (None: FastAPI knows), its own problems."""
+
+    path: str
+    method: str
+    role: Role
+    answer: Any
+    problems: tuple[int, ...]
 
 
 def install(api: FastAPI) -> None:
@@ -39,7 +53,34 @@ def requires(role: Role) -> Callable[[Request], Principal]:
         ensure(principal, role)
         return principal
 
+    vars(check)[_ROLE] = role
     return check
+
+
+def answers(kind: Any = None, *problems: int) -> Callable[[F], F]:
+    """Tell the docs what a route answers with, below its `@app.get(...)`.
+
+    `kind` is the msgspec type of a route that makes its Response itself; `problems` are statuses beyond those
+    that every route may answer with.
+    """
+
+    def note(endpoint: F) -> F:
+        vars(endpoint)[_ANSWERS] = (kind, problems)
+        return endpoint
+
+    return note
+
+
+def documented(api: FastAPI) -> Iterator[Documented]:
+    """What the routes of an app that are in its docs say of themselves, those of included routers too."""
+    for route in iter_route_contexts(api.routes):
+        if not isinstance(route.original_route, APIRoute) or not route.include_in_schema:
+            continue
+        needed = [getattr(one.call, _ROLE, Role.VIEWER) for one in route.dependant.dependencies]
+        kind, problems = getattr(route.endpoint, _ANSWERS, (None, ()))
+        for method in sorted(route.methods or ()):
+            role = max(needed, default=Role.VIEWER)
+            yield Documented(str(route.path_format), method.lower(), role, kind, problems)
 
 
 def ensure(principal: Principal, role: Role) -> None:

@@ -30,7 +30,7 @@ from plinth_kit.asgi import (
     replay,
 )
 from plinth_kit.auth import KeyRing, Principal, Role, key_of
-from plinth_kit.fastapi_adapter import requires
+from plinth_kit.fastapi_adapter import answers, requires
 from plinth_kit.health import Health
 from plinth_kit.http_metrics import UNMATCHED, HttpMetrics
 from plinth_kit.problems import Problem, problem_response
@@ -38,7 +38,7 @@ from plinth_kit.ratelimit import RateLimiter, TokenBucket
 from plinth_kit.settings import Settings
 from plinth_kit.tracing import ByteSource, TraceContext
 
-__all__ = ["HotRoute", "Request", "Response", "Role", "build", "requires"]
+__all__ = ["HotRoute", "Request", "Response", "Role", "answers", "build", "requires"]
 
 logger = logging.getLogger(__name__)
 

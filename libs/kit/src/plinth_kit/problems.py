@@ -28,7 +28,9 @@ class FieldError(msgspec.Struct, frozen=True):
     message: str
 
 
-class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
+class ProblemBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a caller is told, as in RFC 9457; `errors` names fields, `trace_id` is found in the log."""
+
     type: str
     title: str
     status: int
@@ -63,7 +65,7 @@ class Problem(Exception):
 def problem_response(problem: Problem, *, instance: str = "") -> Response:
     """The answer for a problem: `application/problem+json` with the current trace id."""
     trace = tracing.current.get()
-    body = _Body(
+    body = ProblemBody(
         problem.type,
         problem.title,
         problem.status,

@@ -5,13 +5,7 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,13 +18,12 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from plinth_features import spec
 from plinth_kit import redis
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_kit.settings import load
-from plinth_pipelines import features
+from plinth_pipelines import features, terminal
 from plinth_pipelines.fraud import (
     backfill,
     demo_view,
@@ -41,16 +34,17 @@ from plinth_pipelines.fraud import (
     stream,
     tracking,
     train,
+    train_view,
 )
 from plinth_pipelines.fraud.freshness import Freshness
 from plinth_pipelines.fraud.selection import FULL, QUICK, Search
 from plinth_pipelines.settings import PipelineSettings
+from plinth_pipelines.terminal import Report
 
 DELAY = timedelta(days=7)
 START = datetime(2018, 8, 1, tzinfo=UTC)
 DAYS = 14
 READY_TIMEOUT_S = 120.0
-Report = Callable[[float], None]
 
 
 class Plan(NamedTuple):
@@ -65,7 +59,7 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
 
     The console must name its file, because what libraries print meanwhile is kept back.
     """
-    with _quiet(), _steps(console) as step:
+    with terminal.quiet(), terminal.steps(console) as step:
         service = _apply_features(settings, step("features: register and compile"))
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
         _train(settings, service, frame, step("model: train, evaluate, register"))
@@ -97,16 +91,16 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
 def train_only(settings: PipelineSettings, console: Console, *, quick: bool, alias: str) -> None:
     """Select, train, evaluate and register a new version under the alias; quick: without selection."""
     service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
-    with _quiet(), _steps(console) as step:
+    with terminal.quiet(), terminal.steps(console) as step:
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
         report = step("model: train, evaluate, register")
         trained = train.run(
             settings.mlflow_url,
             frame,
             config=_config(service, QUICK if quick else FULL, alias),
-            progress=lambda _, share: report(share),
+            progress=lambda doing, share: report(share, doing),
         )
-    console.print(demo_view.trained(trained, alias))
+    console.print(train_view.table(trained, alias))
 
 
 def _apply_features(settings: PipelineSettings, report: Report) -> spec.FeatureService:
@@ -145,7 +139,7 @@ def _train(
             settings.mlflow_url,
             frame,
             config=_config(service, QUICK, tracking.ALIAS),
-            progress=lambda _, share: report(share),
+            progress=lambda doing, share: report(share, doing),
         )
     report(1.0)
 
@@ -208,35 +202,9 @@ def _detection(frame: pd.DataFrame, watch: replay.Watch) -> protocol.Evaluation 
     )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what Feast and MLflow print and log: to whoever watches the bars it says nothing."""
-    silence = io.StringIO()
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(silence), redirect_stderr(silence):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-@contextmanager
-def _steps(console: Console) -> Iterator[Callable[[str], Report]]:
-    """A progress bar per step; a step's function takes the share that is done."""
-    columns = (TextColumn("{task.description:<38}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
-
-        def step(description: str) -> Report:
-            task = progress.add_task(description, total=1.0)
-            return lambda share: progress.update(task, completed=share)
-
-        yield step
-
-
 def main() -> int:
     """Run against the platform that the environment names."""
-    run(load(PipelineSettings), Plan(), Console(file=sys.stdout), started=time.monotonic())
+    run(load(PipelineSettings), Plan(), terminal.console(), started=time.monotonic())
     return 0
 
 

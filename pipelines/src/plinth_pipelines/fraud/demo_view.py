@@ -13,7 +13,6 @@ from plinth_pipelines.fraud.effect import Effect
 from plinth_pipelines.fraud.effect import Group as Counted
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.replay import Watch
-from plinth_pipelines.fraud.train import TrainedModel
 
 PUBLISHED = {
     "logistic regression": (0.871, 0.606, 0.291),
@@ -36,6 +35,7 @@ def table(watch: Watch, total: int, now: float) -> Table:
     view.add_row("stream time", f"{when:%Y-%m-%d %H:%M}")
     view.add_row("sent", f"{watch.sent:,} of {total:,}  ({watch.sent / max(1, total):.0%})")
     view.add_row("decided", f"{watch.decided:,}")
+    view.add_row("repeats", f"{watch.repeats:,}")
     view.add_row("labels sent", f"{watch.labels:,}")
     view.add_row("throughput", f"{watch.decided / seconds:,.0f} decisions/s")
     view.add_row("latency p50 / p99", f"{p50:,.0f} / {p99:,.0f} ms")
@@ -88,7 +88,7 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
     first = (watch.first_decision or time.monotonic()) - started
     lines = [
         f"First decision {first:.0f} s after the start; {watch.decided:,} transactions decided, each once"
-        f" ({watch.repeated:,} repeats seen).",
+        f" ({watch.repeats:,} repeats seen).",
         "Latency is from produce to decision consumed; sent flat out it is mostly waiting in line.",
     ]
     if found is None:
@@ -106,13 +106,3 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
         f" {found.precision:.3f} ({found.rows:,} transactions, {found.frauds:,} frauds)."
     )
     return Group(view, Text("\n".join(lines)))
-
-
-def trained(model: TrainedModel, alias: str) -> RenderableType:
-    """A new version and its figures on the test days."""
-    found = model.evaluation
-    return Text(
-        f"version {model.registered.version} is {alias}: AUC ROC {found.roc_auc:.3f}, average precision"
-        f" {found.average_precision:.3f}, card precision@100 {found.card_precision_100:.3f};"
-        f" at 0.1 % false positives recall {found.recall:.3f}, precision {found.precision:.3f}"
-    )

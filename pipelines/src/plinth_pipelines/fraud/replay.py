@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from plinth_contracts import codec
 from plinth_contracts.events import AlertRaised, DecisionMade
+from plinth_kit.kafka.message import Message, sent_at
 from plinth_kit.kafka.ports import Broker
 from plinth_pipelines.fraud.stream import Item
 
@@ -25,6 +27,8 @@ MAX_BEHIND_S = 3600.0
 """Stream seconds that features may be behind before more is sent: the hop of the shortest label window."""
 BEHIND_PATIENCE_S = 10.0
 """So long the next chunk waits for features that do not catch up."""
+CLOCKS_DIFFER_S = 1.0
+"""So far apart may the clocks of this machine and of the scorer's be."""
 _DECISIONS, _ALERTS = codec.topic_of(DecisionMade), codec.topic_of(AlertRaised)
 _decode = codec.decoder(DecisionMade)
 _decode_alert = codec.decoder(AlertRaised)
@@ -36,7 +40,11 @@ class Stalled(Exception):
 
 @dataclass
 class Watch:
-    """What has been sent and what came back. `latencies` are seconds from produce to decision consumed."""
+    """What has been sent and what came back. `latencies` are seconds from produce to decision consumed.
+
+    `began` is Unix time. `earlier` counts transactions that had been decided before this stream began,
+    `repeated` decisions of this stream that came again.
+    """
 
     sent: int = 0
     labels: int = 0
@@ -49,9 +57,11 @@ class Watch:
     degraded: int = 0
     decision_ids: set[str] = field(default_factory=set)
     latencies: list[float] = field(default_factory=list)
+    began: float = 0.0
     started: float = 0.0
     first_decision: float | None = None
     last_decision: float = 0.0
+    earlier: int = 0
     repeated: int = 0
 
     @property
@@ -63,6 +73,11 @@ class Watch:
     def alerts(self) -> int:
         """Alerts raised by decisions of this stream."""
         return len(self.alerted & self.decision_ids)
+
+    @property
+    def repeats(self) -> int:
+        """Decisions that were not made for what was sent here, but before, and told again."""
+        return self.earlier + self.repeated
 
     def percentiles(self, last: int | None = None) -> tuple[float, float]:
         """p50 and p99 of the latency in milliseconds, of the last so many decisions or of all."""
@@ -90,7 +105,8 @@ def replay(
     (milliseconds); more is sent when they are not far behind. `observe` is called a few times a second.
     Raises Stalled.
     """
-    watch, lock, finished = Watch(started=time.monotonic()), threading.Lock(), threading.Event()
+    watch = Watch(began=time.time(), started=time.monotonic())
+    lock, finished = threading.Lock(), threading.Event()
     pending: dict[str, float] = {}
     watcher = threading.Thread(
         target=_watch, args=(broker, watch, pending, lock, finished), name="watch", daemon=True
@@ -117,9 +133,9 @@ def replay(
                 time.sleep(min(0.05, early) if early > 0 else 0.001)
             if stop():
                 break
-            sent_at = time.time()
+            produced = time.time()
             with lock:
-                pending.update((item.transaction_id, sent_at) for item in chunk if item.transaction_id)
+                pending.update((item.transaction_id, produced) for item in chunk if item.transaction_id)
             producer.produce([item.outgoing for item in chunk])
             sent = sum(item.transaction_id is not None for item in chunk)
             watch.sent += sent
@@ -149,7 +165,8 @@ def _check(watch: Watch, pending: dict[str, float], now: float) -> None:
 def _watch(
     broker: Broker, watch: Watch, pending: dict[str, float], lock: threading.Lock, finished: threading.Event
 ) -> None:
-    """Consume decisions and alerts; decisions of other streams are none of our business."""
+    """Consume decisions and alerts; what was there before and decisions of other streams are left out."""
+    began = datetime.fromtimestamp(watch.began - CLOCKS_DIFFER_S, UTC)
     consumer = broker.consumer(f"replay-{uuid.uuid4()}", [_DECISIONS, _ALERTS])
     try:
         while not finished.is_set():
@@ -157,25 +174,34 @@ def _watch(
             now = time.time()
             with lock:
                 for message in messages:
+                    if sent_at(message) < began:
+                        continue
                     if message.topic == _ALERTS:
                         watch.alerted.add(_decode_alert(message.value).prediction_id or "")
                         continue
                     decision = _decode(message.value)
-                    sent_at = pending.pop(decision.transaction_id, None)
-                    if sent_at is None:
+                    produced = pending.pop(decision.transaction_id, None)
+                    if produced is None:
                         watch.repeated += decision.transaction_id in watch.scores
                         continue
+                    watch.earlier += _made_at(message) < began
                     watch.decision_ids.add(decision.decision_id)
                     watch.scores[decision.transaction_id] = decision.score
                     watch.outcomes[decision.outcome.value] += 1
                     watch.outcome_of[decision.transaction_id] = decision.outcome.value
                     watch.let_through += decision.let_through
                     watch.degraded += bool(decision.degraded)
-                    watch.latencies.append(now - sent_at)
+                    watch.latencies.append(now - produced)
                     watch.last_decision = time.monotonic()
                     watch.first_decision = watch.first_decision or watch.last_decision
     finally:
         consumer.close()
+
+
+def _made_at(message: Message) -> datetime:
+    """When a decision was made, which a repeated one keeps; without that header when it was sent."""
+    made = dict(message.headers).get("ce_time")
+    return datetime.fromisoformat(made.decode()) if made else sent_at(message)
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

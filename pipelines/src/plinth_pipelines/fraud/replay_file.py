@@ -102,3 +102,8 @@ def run(
             observe=lambda seen: live.update(demo_view.table(seen, len(frame), time.monotonic())),
         )
     console.print(demo_view.table(watch, len(frame), time.monotonic()))
+    if watch.earlier:
+        console.print(
+            f"{watch.earlier:,} of {watch.decided:,} had been decided before; these are the decisions of"
+            " then. Give other ids to have them decided anew."
+        )

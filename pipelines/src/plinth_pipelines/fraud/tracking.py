@@ -43,19 +43,29 @@ class Registered:
     version: int
     run_id: str
     uri: str
+    run_name: str = ""
 
 
 def register(
-    tracking_uri: str, experiment: str, name: str, model: Any, record: Record, alias: str = ALIAS
+    tracking_uri: str,
+    experiment: str,
+    name: str,
+    model: Any,
+    record: Record,
+    alias: str = ALIAS,
+    *,
+    run_name: str | None = None,
 ) -> Registered:
     """Log a run with its ONNX model, register it as a new version of `name`, point the alias at it.
 
-    Sets the process's MLflow tracking URI. Raises mlflow.MlflowException when the server refuses or cannot be
-    reached, RuntimeError when the logged model lacks a file that the scoring side reads.
+    Without `run_name` MLflow makes one up. Sets the process's MLflow tracking URI.
+
+    Raises mlflow.MlflowException when the server refuses or cannot be reached, RuntimeError when the logged
+    model lacks a file that the scoring side reads.
     """
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_experiment(experiment)
-    with mlflow.start_run(tags=dict(record.tags)) as run:
+    with mlflow.start_run(run_name=run_name, tags=dict(record.tags)) as run:
         mlflow.log_params(dict(record.params))
         mlflow.log_metrics(dict(record.metrics))
         for path, content in record.files.items():
@@ -79,7 +89,9 @@ def register(
         raise RuntimeError(f"logged model {logged.model_id} lacks {sorted(missing)}")
     registered = mlflow.register_model(logged.model_uri, name)
     client.set_registered_model_alias(name, alias, registered.version)
-    return Registered(name, int(registered.version), run.info.run_id, logged.model_uri)
+    return Registered(
+        name, int(registered.version), run.info.run_id, logged.model_uri, run.info.run_name or ""
+    )
 
 
 def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:

@@ -12,12 +12,21 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from plinth_algorithms import resampling
 from plinth_features import spec
 from plinth_features.spec import FeatureService
-from plinth_pipelines.fraud import dataset, onnx_model, protocol, provenance, record, selection, tracking
+from plinth_pipelines import terminal
+from plinth_pipelines.fraud import (
+    dataset,
+    onnx_model,
+    protocol,
+    provenance,
+    record,
+    selection,
+    tracking,
+    train_view,
+)
 from plinth_pipelines.fraud.ensemble import Ensemble
 from plinth_pipelines.fraud.members import Member
 from plinth_pipelines.fraud.protocol import Evaluation, Protocol, Split
@@ -132,7 +141,13 @@ def run(
         onnx_difference=difference,
     )
     registered = tracking.register(
-        tracking_uri, config.experiment, config.model_name, converted, record.of(result), config.alias
+        tracking_uri,
+        config.experiment,
+        config.model_name,
+        converted,
+        record.of(result),
+        config.alias,
+        run_name=f"{config.model_name} {config.protocol.test_start} {'+'.join(ensemble.names)}",
     )
     report("done", 1.0)
     return TrainedModel(registered, evaluation, thresholds, difference)
@@ -194,7 +209,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--alias", default=tracking.ALIAS, help="which one is moved to the new version")
     parser.add_argument("--quick", action="store_true", help="take the chosen parameters, select nothing")
     options = parser.parse_args(arguments)
-    console = Console()
     source = str(options.transactions) if options.transactions else "simulate"
     config = TrainConfig(
         service=spec.load(options.features),
@@ -204,16 +218,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source=source,
         source_config={} if options.transactions else msgspec.to_builtins(asdict(PUBLISHED)),
     )
-    table = pd.read_parquet(options.transactions) if options.transactions else simulate(PUBLISHED)
-    steps: list[str] = []
-
-    def log(step: str, _share: float) -> None:
-        if step not in steps:
-            steps.append(step)
-            console.log(step)
-
-    trained = run(options.tracking_uri, table, config=config, progress=log)
-    console.print(msgspec.to_builtins(trained))
+    console = terminal.console()
+    with terminal.quiet(), terminal.steps(console) as step:
+        read = step("transactions: read" if options.transactions else "transactions: generate six months")
+        table = pd.read_parquet(options.transactions) if options.transactions else simulate(progress=read)
+        read(1.0)
+        report = step("model: train, evaluate, register")
+        trained = run(
+            options.tracking_uri, table, config=config, progress=lambda doing, share: report(share, doing)
+        )
+    console.print(train_view.table(trained, options.alias))
     return 0
 
 

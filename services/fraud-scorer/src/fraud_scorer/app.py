@@ -26,7 +26,7 @@ from fraud_scorer.service import Arrival, Decided, FraudScorer, Serving
 from plinth_contracts.events import LabelSource, TransactionReceived, check_not_ahead, check_times
 from plinth_kit import tracing
 from plinth_kit.auth import Role
-from plinth_kit.fastapi_adapter import requires
+from plinth_kit.fastapi_adapter import answers, requires
 from plinth_kit.http import HotRoute, Request, Response
 from plinth_kit.kafka.message import Outgoing
 from plinth_kit.kafka.outbox import NotKept, Outbox
@@ -184,10 +184,10 @@ def hot_routes(decider: Decider, answers: Answers) -> dict[tuple[str, str], HotR
 
     return {
         ("POST", "/v1/decisions"): HotRoute(
-            one, Role.OPERATOR, "Decide one transaction", TransactionReceived, Answer
+            one, Role.OPERATOR, "Decide one transaction", TransactionReceived, Answer, (503,)
         ),
         ("POST", "/v1/decisions/batch"): HotRoute(
-            many, Role.OPERATOR, "Decide up to 1,000 transactions", BatchIn, BatchOut
+            many, Role.OPERATOR, "Decide up to 1,000 transactions", BatchIn, BatchOut, (503,)
         ),
     }
 
@@ -206,11 +206,13 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
         return recorded
 
     @app.get("/v1/decisions/{some_id}", dependencies=[Depends(requires(Role.VIEWER))])
+    @answers(Recorded, 404, 503)
     def decision(some_id: Annotated[str, Path(pattern=ID_PATTERN)]) -> FastResponse:
         """A decision by its id or its transaction's, with the last label known of it."""
         return FastResponse(msgspec.json.encode(found(some_id)), media_type="application/json")
 
     @app.post("/v1/labels", status_code=202, dependencies=[Depends(requires(Role.OPERATOR))])
+    @answers(None, 404, 503)
     def label(body: LabelIn) -> LabelOut:
         """The truth about a decision. May be sent again (changes nothing) or revised."""
         some_id = body.decision_id or body.transaction_id

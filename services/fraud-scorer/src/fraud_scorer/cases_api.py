@@ -17,12 +17,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fraud_scorer.app import ID_PATTERN, database
 from fraud_scorer.case_rows import CaseEvent, Filed, Place, Wanted
-from fraud_scorer.cases import Act, Cases, Publish, Ruling, TierTooHigh, UnknownCase
+from fraud_scorer.cases import Act, Cases, Publish, Ruling, Summary, TierTooHigh, UnknownCase
 from fraud_scorer.core.cases import TIERS, Case, NotAllowed, Resolution, Status, UnknownTransactions
 from fraud_scorer.events import message
 from fraud_scorer.metrics import CaseMetrics, LabelMetrics
 from plinth_kit.auth import Principal, Role
-from plinth_kit.fastapi_adapter import requires
+from plinth_kit.fastapi_adapter import answers, requires
 from plinth_kit.kafka.message import Outgoing
 from plinth_kit.problems import FieldError, Problem, invalid
 
@@ -123,6 +123,7 @@ def router(
         return Act(who.name, now(), body.version)
 
     @routes.get("", dependencies=[Viewer])
+    @answers(CasePage, 503)
     def queue(
         status: Status | None = None,
         tier: Annotated[int | None, Query(ge=TIERS[0], le=TIERS[-1])] = None,
@@ -147,12 +148,14 @@ def router(
         return _json(CasePage(page, _cursor(page[-1]) if len(found) > limit else None))
 
     @routes.get("/summary", dependencies=[Viewer])
+    @answers(Summary, 503)
     def summary() -> Response:
         """How many cases there are by status and tier, and the median time to resolve them."""
         with database():
             return _json(cases.summary(now()))
 
     @routes.get("/{case_id}", dependencies=[Viewer])
+    @answers(CaseDetail, 404, 503)
     def case(case_id: CaseId) -> Response:
         """A case with its decisions and their labels, its notes and its history."""
         with _refusals(case_id):
@@ -161,6 +164,7 @@ def router(
         return _json(CaseDetail(file.case, file.decisions, notes, file.history))
 
     @routes.post("/{case_id}/assign")
+    @answers(Case, 404, 409, 503)
     def assign(case_id: CaseId, body: AssignIn, who: Operator) -> Response:
         """Give a case to somebody; an open one is then under investigation."""
         with _refusals(case_id):
@@ -168,6 +172,7 @@ def router(
         return _json(changed)
 
     @routes.post("/{case_id}/notes")
+    @answers(Case, 404, 409, 503)
     def note(case_id: CaseId, body: NoteIn, who: Operator) -> Response:
         """Write something down."""
         with _refusals(case_id):
@@ -175,6 +180,7 @@ def router(
         return _json(changed)
 
     @routes.post("/{case_id}/escalate")
+    @answers(Case, 404, 409, 503)
     def escalate(case_id: CaseId, body: ReasonIn, who: Operator) -> Response:
         """Raise a case by one tier; an alert tells of it."""
         with _refusals(case_id):
@@ -182,6 +188,7 @@ def router(
         return _json(changed)
 
     @routes.post("/{case_id}/resolve")
+    @answers(Case, 404, 409, 503)
     def resolve(case_id: CaseId, body: ResolveIn, who: Operator) -> Response:
         """Say what the transactions of a case were; each gets a label. The highest tier needs an approver."""
         highest = TIERS[-1] if who.role >= Role.APPROVER else TIERS[-2]
@@ -200,6 +207,7 @@ def router(
         return _json(settled.case)
 
     @routes.post("/{case_id}/reopen")
+    @answers(Case, 404, 409, 503)
     def reopen(case_id: CaseId, body: ReasonIn, who: Operator) -> Response:
         """Take a resolved case up again."""
         with _refusals(case_id):

@@ -1,6 +1,7 @@
 """Policy files: YAML, checked against types before anything is decided by them.
 
-`python -m fraud_scorer.policy_file` writes the JSON Schema beside the policy; with a path it checks a file.
+`python -m fraud_scorer.policy_file` writes the JSON Schema beside the policy; with paths it checks files and
+says what is in them.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     for argument in arguments:
         try:
-            load(Path(argument))
+            policy = load(Path(argument))
         except PolicyError as error:
             print(error, file=sys.stderr)  # noqa: T201
             return 1
+        print(f"{argument}: policy {policy.version!r} is valid, {len(policy.rules)} rules")  # noqa: T201
     return 0
 
 

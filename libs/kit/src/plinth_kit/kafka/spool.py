@@ -65,8 +65,7 @@ class Spool:
             self.waiting = Waiting(*self._db.execute(left).fetchone())
             self.refused: int = self._db.execute("SELECT count(*) FROM refused").fetchone()[0]
         except (OSError, sqlite3.Error) as error:
-            needs = "it must be writable, and no other process may use it as its outbox"
-            raise SettingsError(f"no outbox in {folder} ({error}): {needs}") from None
+            raise SettingsError(f"no outbox in {folder}: {_advice(error)}") from None
 
     def append(self, messages: Sequence[Outgoing], now: float) -> int:
         """Adds all or none; they are on disk when it returns the id of the last. `now`: Unix seconds."""
@@ -133,6 +132,15 @@ class Spool:
         with suppress(sqlite3.Error):  # costs space, and the next time may do it
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _advice(error: OSError | sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return (
+            "another process uses it, and an outbox belongs to one; stop that process,"
+            " or set PLINTH_STATE_DIR to a folder of its own for each"
+        )
+    return f"{error}; set PLINTH_STATE_DIR to a folder that this process may write to"
 
 
 def _open(path: Path) -> sqlite3.Connection:
