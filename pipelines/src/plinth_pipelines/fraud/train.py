@@ -38,7 +38,10 @@ precision in the walk, three tenths gain 0.001 for half as much time again."""
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What to train on what. source and source_config say where the transactions came from."""
+    """What to train on what. source and source_config say where the transactions came from.
+
+    seed: of every random choice: rows thinned, rows made by resampling, rows and columns of each tree.
+    """
 
     service: FeatureService
     protocol: Protocol = field(default_factory=lambda: Protocol(train_days=TRAIN_DAYS))
@@ -192,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test-start", type=date.fromisoformat, default=Protocol().test_start)
     parser.add_argument("--train-days", type=int, default=TRAIN_DAYS)
     parser.add_argument("--alias", default=tracking.ALIAS, help="which one is moved to the new version")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice of the run")
     parser.add_argument("--quick", action="store_true", help="take the chosen parameters, select nothing")
     options = parser.parse_args(arguments)
     console = Console()
@@ -200,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service=spec.load(options.features),
         protocol=Protocol(test_start=options.test_start, train_days=options.train_days),
         search=QUICK if options.quick else FULL,
+        seed=options.seed,
         alias=options.alias,
         source=source,
         source_config={} if options.transactions else msgspec.to_builtins(asdict(PUBLISHED)),
