@@ -176,6 +176,9 @@ def test_the_card_states_the_figures_of_this_run(trained: Trained) -> None:
     assert digest(trained.table) in card
     assert FRAUD.fingerprint in card
     assert f"| block | {trained.first.thresholds.block:.4f} |" in card
+    large = FRAUD.view("terminal_labels").ordinary_minor
+    assert large is not None
+    assert f"leave out frauds of more than {large / 100:.2f}" in card
 
 
 def test_the_file_alone_explains_the_scores(trained: Trained, files: Path) -> None:

@@ -28,7 +28,7 @@ FEATURES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card states."""
+    """What a card states. ordinary_minor: see `plinth_features.spec.View`, of the view that declares it."""
 
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
@@ -42,6 +42,7 @@ class Facts:
     features: Sequence[str]
     fingerprint: str
     revision: str
+    ordinary_minor: int | None
 
 
 def write(facts: Facts) -> str:
@@ -144,7 +145,7 @@ def _limits(facts: Facts) -> str:
 - Customers and terminals without history get the defaults of an empty window, and less reliable scores.
 - Trained on the past: a new way of fraud, or new prices, need new labels. Watch drift and calibration.
 - With simulated data, figures say how the platform works, not what it would find at a bank.
-
+{_declared(facts.ordinary_minor)}
 ## Fairness and ethics
 
 A false alarm costs a person a declined payment. Frequent travellers and people with irregular spending
@@ -155,6 +156,18 @@ gives.
 ## Contact
 
 Owner: the team `fraud` (the feature service's owner)."""
+
+
+def _declared(ordinary_minor: int | None) -> str:
+    """What the features were told instead of learning it."""
+    if ordinary_minor is None:
+        return ""
+    amount = f"{ordinary_minor / 100:.2f}"
+    return f"""- The features `terminal_ordinary_*` leave out frauds of more than {amount}. That amount is
+  declared in `feature_repo`, not learnt. The simulation calls every payment of more than 220.00 fraud (its
+  first scenario): on its data these features know a rule by which the labels were made, and the figures above
+  owe something to it. For other payments the amount has to be found anew.
+"""
 
 
 def _row(name: str, e: Evaluation) -> str:

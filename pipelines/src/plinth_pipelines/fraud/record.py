@@ -88,6 +88,7 @@ def of(result: Result) -> Record:
                     features=service.names,
                     fingerprint=service.fingerprint,
                     revision=revision,
+                    ordinary_minor=_ordinary_minor(service),
                 )
             )
         },
@@ -100,6 +101,11 @@ def of(result: Result) -> Record:
             "thresholds": asdict(result.thresholds),
         },
     )
+
+
+def _ordinary_minor(service: FeatureService) -> int | None:
+    declared = (view.ordinary_minor for view in service.views)
+    return next((amount for amount in declared if amount is not None), None)
 
 
 def _lead(result: Result) -> Boosted:
