@@ -109,10 +109,17 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
 
 
 def trained(model: TrainedModel, alias: str) -> RenderableType:
-    """A new version and its figures on the test days."""
-    found = model.evaluation
-    return Text(
-        f"version {model.registered.version} is {alias}: AUC ROC {found.roc_auc:.3f}, average precision"
+    """A new version, whether it took the alias, and its figures on the test days."""
+    found, version, succession = model.evaluation, model.registered.version, model.succession
+    lines = [f"version {version} is {alias} ({succession.why})"]
+    if not succession.takes:
+        lines = [
+            f"version {version} is registered but NOT {alias}: {succession.why}.",
+            f"What served goes on serving. `--force` moves {alias} all the same.",
+        ]
+    lines.append(
+        f"AUC ROC {found.roc_auc:.3f}, average precision"
         f" {found.average_precision:.3f}, card precision@100 {found.card_precision_100:.3f};"
         f" at 0.1 % false positives recall {found.recall:.3f}, precision {found.precision:.3f}"
     )
+    return Text("\n".join(lines))

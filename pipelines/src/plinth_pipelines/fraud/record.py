@@ -21,6 +21,7 @@ from plinth_pipelines.fraud.members import Boosted, Floats, Labels, Rows
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.provenance import Manifest
 from plinth_pipelines.fraud.selection import Comparison, Selection
+from plinth_pipelines.fraud.succession import Succession
 from plinth_pipelines.fraud.thresholds import Thresholds, counts
 from plinth_pipelines.fraud.tracking import Record
 
@@ -46,6 +47,7 @@ class Result:
     y: Labels
     scores: Floats
     onnx_difference: float
+    succession: Succession
 
 
 def of(result: Result) -> Record:
@@ -65,6 +67,7 @@ def of(result: Result) -> Record:
             "feature_fingerprint": service.fingerprint,
             "feature_service": service.name,
             "python": environment["python"],
+            "succession": ("taken: " if result.succession.takes else "refused: ") + result.succession.why,
         },
         files={
             "data.json": msgspec.to_builtins(result.manifest),
@@ -141,6 +144,8 @@ def _metrics(result: Result) -> dict[str, float]:
     metrics["test_log_loss"] = log_loss(y, scores)
     metrics["test_brier_score"] = brier_score(y, scores)
     metrics["test_calibration_error"] = expected_calibration_error(y, scores)
+    if result.succession.present_precision is not None:
+        metrics["test_present_average_precision"] = result.succession.present_precision
     metrics["onnx_max_difference"] = result.onnx_difference
     return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
