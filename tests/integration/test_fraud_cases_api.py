@@ -74,7 +74,7 @@ class Api:
         return self.call("POST", f"/v1/cases{path}", role, content=json.dumps(body))
 
     def opened(self, *decisions: DecisionMade) -> str:
-        (case,) = self.cases.record(decisions, self.clock())
+        (case,) = self.cases.record(decisions, self.clock()).opened
         return case.case_id
 
     def metric(self, name: str, **labels: str) -> float | None:

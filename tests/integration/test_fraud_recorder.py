@@ -96,6 +96,17 @@ def test_a_batch_of_decisions_and_labels_with_a_message_that_cannot_be_read(reco
     assert recorder.metric("labels_total", outcome="block", fraud="true") == 1
 
 
+def test_a_label_before_its_decision_counts_under_the_outcome_when_that_is_recorded(
+    recorder: Recorder,
+) -> None:
+    recorder.handler(consumed(chargeback(1)))
+    assert recorder.metric("labels_total", outcome="none", fraud="true") == 1
+    for _ in range(2):
+        recorder.handler(consumed(decision(1)))
+    assert recorder.metric("labels_total", outcome="block", fraud="true") == 1
+    assert recorder.metric("labelled_amount_minor_total", outcome="block", fraud="true") == 1_000
+
+
 def test_a_batch_that_comes_again_is_counted_once(recorder: Recorder) -> None:
     for _ in range(2):
         recorder.handler(consumed(decision(1), decision(2, card="c-2"), chargeback(1)))

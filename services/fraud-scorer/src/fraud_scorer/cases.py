@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 from msgspec import Struct
@@ -71,6 +71,13 @@ class Summary(Struct, frozen=True):
     median_seconds_to_resolve: float | None
 
 
+class Filing(NamedTuple):
+    """What recording decisions has led to: cases opened, and labels that had waited for their decision."""
+
+    opened: list[Case]
+    judged: list[Judged]
+
+
 class Settled(Struct, frozen=True):
     """A resolved case, the labels to publish, and what they judge for the first time.
 
@@ -91,18 +98,18 @@ class Cases:
         self._policy = policy
         self._new_id = new_id
 
-    def record(self, decisions: Sequence[DecisionMade], now: datetime) -> list[Case]:
-        """Record decisions in the ledger and put those that need it into cases; the cases that this opened.
+    def record(self, decisions: Sequence[DecisionMade], now: datetime) -> Filing:
+        """Record decisions in the ledger and put those that need it into cases.
 
         One transaction, so no decision is recorded without its case. A decision that is in a case already
         changes nothing.
         """
         if not decisions:
-            return []
+            return Filing([], [])
         ids = [d.transaction_id for d in decisions if core.needs_case(d.outcome, d.let_through)]
         with self._ledger.transaction() as connection:
-            self._ledger.record_decisions(decisions, connection)
-            return self._file(connection, ids, now) if ids else []
+            judged = self._ledger.record_decisions(decisions, connection)
+            return Filing(self._file(connection, ids, now) if ids else [], judged)
 
     def escalate_overdue(self, now: datetime) -> list[Case]:
         """Raise every case that is past its deadline by one tier and return them.

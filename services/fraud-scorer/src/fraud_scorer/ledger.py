@@ -23,6 +23,8 @@ from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource
 STATEMENT_MS = 15_000
 MIGRATION_LOCK = 7_461_001
 """Advisory lock under which one process at a time migrates."""
+MATCHING_LOCK = 7_461_004
+"""Advisory lock by which a decision and its label, recorded at once by two processes, see each other."""
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
@@ -48,7 +50,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
 
 
 class Judged(Struct, frozen=True):
-    """A label that was new, and the decision it judges (outcome None: not decided here).
+    """A label and the decision it judges (outcome None: none is recorded), told when the later of them came.
 
     `propensity` is the probability of that decision under the policy, `let_through` whether chance made it.
     """
@@ -71,13 +73,19 @@ limit 1
 """
 
 _INSERT_DECISIONS = """
-insert into decisions
-  (decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
-   rule_score, reasons, let_through, propensity, policy, degraded)
-select decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
-   rule_score, reasons, let_through, propensity, policy, degraded
-from json_populate_recordset(null::decisions, cast(:rows as json))
-on conflict do nothing
+with new as (
+  insert into decisions
+    (decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
+     rule_score, reasons, let_through, propensity, policy, degraded)
+  select decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
+     rule_score, reasons, let_through, propensity, policy, degraded
+  from json_populate_recordset(null::decisions, cast(:rows as json))
+  on conflict do nothing
+  returning transaction_id, outcome, amount_minor, let_through, propensity
+)
+select l.label, new.outcome, new.amount_minor, new.let_through, new.propensity
+from new join labels l using (transaction_id)
+where l.previous_label is null
 """
 
 _INSERT_LABELS = """
@@ -94,6 +102,9 @@ select new.label, d.outcome, d.amount_minor, d.let_through, d.propensity
 from new left join decisions d using (transaction_id)
 where new.previous_label is null
 """
+
+_ONE_RECORDS = "select pg_advisory_xact_lock_shared(:lock)"
+_NOBODY_RECORDS = "select pg_advisory_xact_lock(:lock)"
 
 _LOCK_DECISIONS = "select 1 from decisions where decision_id = any(:ids) order by decision_id for update"
 
@@ -168,17 +179,21 @@ class Ledger:
 
     def record_decisions(
         self, decisions: Sequence[DecisionMade], within: sql.Connection | None = None
-    ) -> None:
-        """Insert decisions that are not there yet."""
-        if decisions:
-            with self.transaction(within) as connection:
-                connection.execute(sql.text(_INSERT_DECISIONS), {"rows": as_json(decisions)})
+    ) -> list[Judged]:
+        """Insert decisions that are not there yet; what labels that came before them say of them."""
+        if not decisions:
+            return []
+        with self.transaction(within) as connection:
+            connection.execute(sql.text(_ONE_RECORDS), {"lock": MATCHING_LOCK})
+            values = {"rows": as_json(decisions)}
+            return [Judged(*row) for row in connection.execute(sql.text(_INSERT_DECISIONS), values)]
 
     def record_labels(self, labels: Sequence[LabelObserved]) -> list[Judged]:
         """Insert labels that are not there yet; those that judge a transaction for the first time."""
         if not labels:
             return []
         with self.transaction() as connection:
+            connection.execute(sql.text(_NOBODY_RECORDS), {"lock": MATCHING_LOCK})
             return _insert_labels(connection, labels)
 
     def find(self, some_id: str) -> Recorded | None:

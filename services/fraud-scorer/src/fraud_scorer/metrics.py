@@ -115,7 +115,8 @@ class LabelMetrics:
 
         self._labels = counter(
             "labels",
-            "First labels of transactions, by the outcome that was decided (none: not decided here).",
+            "First labels of transactions, by the outcome that was decided (none: no decision is recorded; "
+            "such a label counts once more, under its outcome, when its decision is).",
             "outcome",
             "fraud",
         )

@@ -65,7 +65,9 @@ class RecordHandler:
             except msgspec.DecodeError as error:
                 invalid.append(Invalid(message, str(error)))
         try:
-            self._case_metrics.opened(self._cases.record(decisions, self._now()))
+            recorded = self._cases.record(decisions, self._now())
+            self._case_metrics.opened(recorded.opened)
+            self._metrics.judged(recorded.judged)
             self._metrics.judged(self._ledger.record_labels(labels))
         except (OperationalError, ProgrammingError) as error:  # away, or its schema is not there yet
             raise Unavailable("postgres") from error
