@@ -109,7 +109,7 @@ _NOBODY_RECORDS = "select pg_advisory_xact_lock(:lock)"
 _LOCK_DECISIONS = "select 1 from decisions where decision_id = any(:ids) order by decision_id for update"
 
 _LABELS_OF = """
-select transaction_id, label_id, label, previous_label from labels where transaction_id = any(:ids)
+select transaction_id, label_id, label, previous_label, known_ts from labels where transaction_id = any(:ids)
 order by said
 """
 
@@ -222,13 +222,15 @@ class Ledger:
                 sql.text(_LOCK_DECISIONS), {"ids": [said.decision.decision_id for said in statements]}
             )
             ids = [said.decision.transaction_id for said in statements]
-            known: dict[str, float | None] = {}
+            known: dict[str, tuple[float | None, datetime]] = {}
             last: dict[str, float] = {}
             for row in connection.execute(sql.text(_LABELS_OF), {"ids": ids}):
-                known[row.label_id] = row.previous_label
+                known[row.label_id] = (row.previous_label, row.known_ts)
                 last[row.transaction_id] = row.label
             events = [
-                _observed(said, known.get(said.label_id, last.get(said.decision.transaction_id)))
+                _observed(
+                    said, *known.get(said.label_id, (last.get(said.decision.transaction_id), said.known_ts))
+                )
                 for said in statements
             ]
             return events, _insert_labels(connection, events)
@@ -249,7 +251,7 @@ def _insert_labels(connection: sql.Connection, labels: Sequence[LabelObserved]) 
     return [Judged(*row) for row in connection.execute(sql.text(_INSERT_LABELS), values)]
 
 
-def _observed(said: Statement, previous: float | None) -> LabelObserved:
+def _observed(said: Statement, previous: float | None, known_ts: datetime) -> LabelObserved:
     decision = said.decision
     return LabelObserved(
         label_id=said.label_id,
@@ -258,7 +260,7 @@ def _observed(said: Statement, previous: float | None) -> LabelObserved:
         prediction_id=decision.decision_id,
         entities={"customer": decision.customer_id, "terminal": decision.terminal_id},
         event_ts=decision.event_ts,
-        known_ts=said.known_ts,
+        known_ts=known_ts,
         label=said.label,
         previous_label=previous,
         amount_minor=decision.amount_minor,
