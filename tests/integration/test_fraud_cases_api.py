@@ -20,7 +20,7 @@ from fraud_scorer import app, cases_api
 from fraud_scorer.cases import Cases
 from fraud_scorer.core.cases import EscalationPolicy
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, LabelObserved, Outcome
 from plinth_kit import http

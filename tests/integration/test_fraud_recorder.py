@@ -19,7 +19,7 @@ from fraud_scorer.case_rows import Wanted
 from fraud_scorer.cases import Act, Cases, Ruling
 from fraud_scorer.core.cases import EscalationPolicy, Resolution
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from fraud_scorer.recorder import CaseWatch, RecordHandler
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, Outcome

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from feature_store.metrics import EngineMetrics
 from fraud_scorer.core.cases import TIERS, Resolution, Status
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics, ScorerMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.metrics import ScorerMetrics
 from fraud_scorer.service import FEATURES, MODEL
 from plinth_contracts.events import Outcome
 from plinth_kit import metrics, redis

@@ -17,10 +17,12 @@ from pydantic import BaseModel, Field
 from fraud_scorer.core.answer import Answer, Answers
 from fraud_scorer.core.labels import label_id
 from fraud_scorer.edge import ID_PATTERN, ObservedAt, SomeId, database
-from fraud_scorer.events import message, outgoing, received
+from fraud_scorer.events import outgoing, received
 from fraud_scorer.gatherer import Gatherer
 from fraud_scorer.ledger import Ledger, Recorded
-from fraud_scorer.metrics import LabelMetrics, ScorerMetrics
+from fraud_scorer.ledger_metrics import LabelMetrics
+from fraud_scorer.metrics import ScorerMetrics
+from fraud_scorer.records import message
 from fraud_scorer.service import Arrival, Decided, FraudScorer, Serving
 from plinth_contracts.events import LabelSource, TransactionReceived, check_not_ahead
 from plinth_kit import tracing

@@ -18,8 +18,8 @@ from fraud_scorer import case_rows as table
 from fraud_scorer.case_rows import CaseEvent, Filed, Tally, Wanted, rows
 from fraud_scorer.core import cases as core
 from fraud_scorer.core.cases import Case, EscalationPolicy, NotAllowed, Resolution, Suspect
-from fraud_scorer.events import SERVICE, message
 from fraud_scorer.ledger import Judged, Ledger, Statement
+from fraud_scorer.records import SERVICE, message
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource
 from plinth_kit.kafka.message import Outgoing
 

@@ -19,8 +19,8 @@ from fraud_scorer.case_rows import CaseEvent, Filed, Place, Wanted
 from fraud_scorer.cases import Act, Cases, Publish, Ruling, TierTooHigh, UnknownCase
 from fraud_scorer.core.cases import TIERS, Case, NotAllowed, Resolution, Status, UnknownTransactions
 from fraud_scorer.edge import ID_PATTERN, ObservedAt, SomeId, database
-from fraud_scorer.events import message
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.records import message
 from plinth_kit.auth import Principal, Role
 from plinth_kit.fastapi_adapter import requires
 from plinth_kit.kafka.message import Outgoing

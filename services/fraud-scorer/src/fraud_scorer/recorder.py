@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, OperationalError, ProgrammingError
 
 from fraud_scorer.cases import Cases, Publish
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, LabelObserved
 from plinth_kit.health import Health
