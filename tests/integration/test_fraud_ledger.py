@@ -5,6 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
+import sqlalchemy as sql
+from sqlalchemy.exc import OperationalError
+
 from fraud_scorer.ledger import Judged, Ledger
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource, Outcome
 
@@ -77,6 +81,16 @@ def test_a_label_and_its_decision_recorded_at_once_meet_once(ledger: Ledger) -> 
         labelled = both.submit(lambda: [ledger.record_labels([label(n)]) for n in ns])
         found = [judged for part in (*decided.result(), *labelled.result()) for judged in part]
     assert sorted(judged.amount_minor for judged in found if judged.amount_minor) == [1000 + n for n in ns]
+
+
+def test_a_server_that_does_not_answer_is_given_up_and_asked_again_later(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url, patience_s=0.3)
+    for _ in range(2):
+        with pytest.raises(OperationalError, match="no answer within"), ledger.transaction() as connection:
+            connection.execute(sql.text("select pg_sleep(60)"))
+        with ledger.transaction() as connection:
+            assert connection.execute(sql.text("select 7 from pg_sleep(0.15)")).scalar() == 7
+    ledger.close()
 
 
 def test_a_revision_does_not_judge_again_and_is_what_a_reader_sees(ledger: Ledger) -> None:

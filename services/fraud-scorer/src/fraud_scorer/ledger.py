@@ -18,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from msgspec import Struct
 
+from fraud_scorer import impatient
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource
 
 STATEMENT_MS = 15_000
@@ -125,9 +126,13 @@ class Statement(Struct, frozen=True):
 
 
 class Ledger:
-    """The database of decisions and labels. Errors pass through as sqlalchemy.exc.SQLAlchemyError."""
+    """The database of decisions and labels. Errors pass through as sqlalchemy.exc.SQLAlchemyError.
 
-    def __init__(self, url: str) -> None:
+    patience_s: so long one query may wait for a server that hangs, None: for ever. A recorder waits, a caller
+    of the API does not.
+    """
+
+    def __init__(self, url: str, patience_s: float | None = None) -> None:
         self._engine = sql.create_engine(
             url,
             pool_pre_ping=True,
@@ -135,6 +140,8 @@ class Ledger:
             pool_timeout=2,
             connect_args={"connect_timeout": 2, "options": f"-c statement_timeout={STATEMENT_MS}"},
         )
+        if patience_s is not None:
+            impatient.bound(self._engine, patience_s)
 
     def migrate(self) -> None:
         """Bring the schema up to date; safe when several processes do it at once."""

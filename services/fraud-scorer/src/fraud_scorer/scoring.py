@@ -36,6 +36,8 @@ from plinth_kit.worker import run_worker
 FLUSH_SECONDS = 0.5
 API_REDIS_SECONDS, WORKER_REDIS_SECONDS = 0.3, 1.0
 """So long Redis may take before rules decide alone: a caller of the API waits, a stream waits less badly."""
+POSTGRES_SECONDS = 5.0
+"""So long one query of a caller may wait for a Postgres that hangs."""
 PATIENCE_MS = 10
 """Of the worker, for a batch to fill."""
 
@@ -79,7 +81,7 @@ def api() -> int:
     measure_outbox(outbox, registry)
     health.add_degraded("kafka", outbox.note)
     outbox.start()
-    ledger = Ledger(settings.postgres_url)
+    ledger = Ledger(settings.postgres_url, POSTGRES_SECONDS)
     health.add_degraded("postgres", in_background(ledger.check))
     scored = ScorerMetrics(registry, "http")
     decider = app.Decider(scorer, lambda: models.serving, outbox, scored, features.names, start.now)
