@@ -6,13 +6,15 @@ After Mitchell et al. (2019) "Model Cards for Model Reporting", FAT*.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from msgspec import structs
+
+from plinth_contracts.model import Thresholds
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.provenance import Manifest
 from plinth_pipelines.fraud.selection import Comparison, mean_precision
-from plinth_pipelines.fraud.thresholds import Thresholds
 
 PUBLISHED = {
     "logistic regression (published)": (0.871, 0.606, 0.291),
@@ -113,7 +115,7 @@ def _thresholds(facts: Facts) -> str:
         "| outcome | probability from | false positive rate | recall |",
         "|---|---|---|---|",
     ]
-    for outcome, threshold in asdict(facts.thresholds).items():
+    for outcome, threshold in structs.asdict(facts.thresholds).items():
         rate = facts.metrics[f"test_{outcome}_false_positive_rate"]
         lines.append(
             f"| {outcome} | {threshold:.4f} | {rate:.3%} | {facts.metrics[f'test_{outcome}_recall']:.3f} |"

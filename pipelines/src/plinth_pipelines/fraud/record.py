@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from matplotlib.figure import Figure
+from msgspec import structs
 
 from plinth_algorithms import tree_shap
 from plinth_algorithms.classification import brier_score, expected_calibration_error, log_loss
+from plinth_contracts.model import Thresholds
 from plinth_features.spec import FeatureService
 from plinth_pipelines.fraud import figures, model_card, provenance
 from plinth_pipelines.fraud.ensemble import Ensemble
@@ -22,7 +24,7 @@ from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.provenance import Manifest
 from plinth_pipelines.fraud.selection import Comparison, Selection
 from plinth_pipelines.fraud.succession import Succession
-from plinth_pipelines.fraud.thresholds import Thresholds, counts
+from plinth_pipelines.fraud.thresholds import counts
 from plinth_pipelines.fraud.tracking import Record
 
 EXPLAINED_ROWS = 1000
@@ -101,7 +103,7 @@ def of(result: Result) -> Record:
             "feature_fingerprint": service.fingerprint,
             "members": list(result.ensemble.names),
             "explained": _lead(result).name,
-            "thresholds": asdict(result.thresholds),
+            "thresholds": structs.asdict(result.thresholds),
         },
     )
 
@@ -135,7 +137,7 @@ def _metrics(result: Result) -> dict[str, float]:
     metrics = {f"test_{name}": float(value) for name, value in asdict(result.evaluation).items()}
     for name, alone in result.alone.items():
         metrics |= {f"test_{name}_{figure}": float(value) for figure, value in asdict(alone).items()}
-    for outcome, threshold in asdict(result.thresholds).items():
+    for outcome, threshold in structs.asdict(result.thresholds).items():
         at = counts(scores, y, threshold)
         metrics[f"test_{outcome}_recall"] = at.recall
         metrics[f"test_{outcome}_false_positive_rate"] = 1 - at.specificity

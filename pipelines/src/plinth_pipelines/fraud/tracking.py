@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from plinth_pipelines.fraud.onnx_model import INPUT, MEMBERS, OUTPUT
+from plinth_contracts.model import FEATURES, MEMBERS, PROBABILITIES
 from plinth_pipelines.fraud.succession import Present
 
 ALIAS = "champion"
@@ -116,8 +116,8 @@ def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:
 
 
 def _signature(n_features: int, n_members: int) -> Any:
-    outputs = ((MEMBERS, n_members), (OUTPUT, 2))
+    outputs = ((MEMBERS, n_members), (PROBABILITIES, 2))
     return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_features), INPUT)]),
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_features), FEATURES)]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width), name) for name, width in outputs]),
     )

@@ -15,6 +15,7 @@ import pandas as pd
 from rich.console import Console
 
 from plinth_algorithms import resampling
+from plinth_contracts.model import Thresholds
 from plinth_features import spec
 from plinth_features.spec import FeatureService
 from plinth_pipelines.fraud import (
@@ -33,7 +34,7 @@ from plinth_pipelines.fraud.protocol import Evaluation, Protocol, Split
 from plinth_pipelines.fraud.selection import FULL, QUICK, Search, Selection, Table
 from plinth_pipelines.fraud.simulate import PUBLISHED, simulate
 from plinth_pipelines.fraud.succession import Succession
-from plinth_pipelines.fraud.thresholds import Thresholds, choose
+from plinth_pipelines.fraud.thresholds import choose
 from plinth_pipelines.fraud.tracking import Registered
 
 Progress = Callable[[str, float], None]
