@@ -161,8 +161,8 @@ def register_model(platform: RunningPlatform, seed: int) -> str:
         X = np.random.default_rng(seed).uniform(0, 2 * _SPLIT_MAJOR, size=(2_000, len(service.names)))
         y = (X[:, service.names.index("amount")] > _SPLIT_MAJOR).astype(np.int64)
         rows = X.astype(np.float32)
-        params = members.BoostedParams(n_estimators=10, learning_rate=1.0, max_depth=2, random_state=seed)
-        lead = members.fit_boosted(params, rows, y, np.ones(len(y)))
+        params = members.BoostedParams(n_estimators=10, learning_rate=1.0, max_depth=2)
+        lead = members.fit_boosted(params, rows, y, np.ones(len(y)), seed)
         fitted = Ensemble((lead,), calibrate({lead.name: lead.raw(rows)}, (lead.name,), y))
         metadata = {
             "feature_names": list(service.names),

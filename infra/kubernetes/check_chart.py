@@ -156,7 +156,7 @@ def rolling_update(check: Check) -> str:
     """Every service is rolled; no request and no message is lost."""
     with under_load(check.cluster, "roll") as load:
         for service in SERVICES:
-            check.cluster.kubectl("rollout", "restart", f"deployment/{service}")
+            check.cluster.restart(service)
             check.cluster.wait_settled([service])
             load.pause(2)
     account = load.account()

@@ -19,6 +19,7 @@ KUBECTL = os.environ.get("KUBECTL", "kubectl")
 HELM = str(Path(sys.executable).with_name("helm"))
 RELEASE = "plinth"
 OURS = f"app.kubernetes.io/instance={RELEASE}"
+WORKLOADS = "deployments,statefulsets"
 
 
 class Failed(Exception):
@@ -83,13 +84,17 @@ class Cluster:
 
     def components(self) -> list[str]:
         """Names of everything that runs."""
-        return sorted(one["metadata"]["name"] for one in self.get("deployments,statefulsets", "-l", OURS))
+        return sorted(one["metadata"]["name"] for one in self.get(WORKLOADS, "-l", OURS))
+
+    def restart(self, component: str) -> None:
+        """Begin to roll a component."""
+        self.kubectl("rollout", "restart", WORKLOADS, "-l", f"app.kubernetes.io/name={component}")
 
     def settled(self, component: str) -> bool:
         """Whether a component has all of its pods, of its newest form, and they are ready."""
         (one,) = [
             item
-            for item in self.get("deployments,statefulsets", "-l", f"app.kubernetes.io/name={component}")
+            for item in self.get(WORKLOADS, "-l", f"app.kubernetes.io/name={component}")
             if item["metadata"]["name"] == component
         ]
         wanted, status = one["spec"].get("replicas", 1), one["status"]

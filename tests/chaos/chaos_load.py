@@ -97,6 +97,21 @@ class Load:
         wait_until(is_decided, f"decisions after {what}", PATIENCE_SECONDS)
         return time.monotonic() - began
 
+    def answered_over_http(self) -> int:
+        """Transactions that HTTP answered with 200 so far; those of Kafka count as accepted at the end."""
+        return len(self.accepted)
+
+    def any_recorded(self) -> str:
+        """A transaction of this load that can be looked up."""
+
+        def found() -> str:
+            with self.platform.client() as client:
+                some_id = next(iter(self.accepted), "")
+                answer = client.get(f"/v1/decisions/{some_id}") if some_id else None
+            return some_id if answer is not None and answer.status_code == httpx.codes.OK else ""
+
+        return wait_until(found, "a decision is recorded", PATIENCE_SECONDS)
+
     def finish(self) -> None:
         """Send no more, and wait until all that was sent is accepted and decided."""
         self._sent_all.set()

@@ -7,7 +7,10 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -68,6 +71,16 @@ class Stage:
         """For a while, and until something new is decided although a neighbour is away."""
         self.load.wait_for_new(what)
         time.sleep(AWAY_SECONDS)
+
+    def answers_in_full(self, what: str) -> None:
+        """Until a number of new answers over HTTP have come, none of which lacks anything."""
+        degraded, before = self.load.degraded.copy(), self.load.answered_over_http()
+        wait_until(
+            lambda: self.load.checked() >= 0 and self.load.answered_over_http() > before + 10,
+            f"answers over HTTP while {what}",
+            PATIENCE_SECONDS,
+        )
+        assert self.load.degraded == degraded
 
     def answers_without(self, part: str) -> None:
         """Until answers over HTTP say that they lack this."""
@@ -147,6 +160,45 @@ def postgres_away(stage: Stage) -> None:
     stage.start("postgres")
 
 
+def postgres_hangs(stage: Stage) -> None:
+    """It takes connections and does not answer: decisions go on, who needs SQL is told so."""
+    pid = stage.pid("postgres")
+    known = stage.load.any_recorded()
+    hung: list[int] = []
+    try:
+        while found := set(_family(pid)) - set(hung):
+            for one in found:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGSTOP)
+            hung += found
+        lacked = stage.load.refused.copy()
+        with stage.load.platform.client() as client:
+            label = {"transaction_id": known, "label": True, "observed_at": datetime.now(UTC).isoformat()}
+            for answer in (
+                client.post("/v1/labels", json=label, timeout=PATIENCE_SECONDS),
+                client.get("/v1/cases", timeout=PATIENCE_SECONDS),
+                client.get(f"/v1/decisions/{known}", timeout=PATIENCE_SECONDS),
+            ):
+                assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
+        stage.answers_in_full("Postgres hangs")
+        stage.goes_on("Postgres hangs")
+        assert stage.load.refused == lacked
+    finally:
+        for one in hung:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGCONT)
+    stage.wait_ready("postgres")
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants that still run."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [pid, *(one for child in children for one in _family(int(child)))]
+
+
 def mlflow_away(stage: Stage) -> None:
     """The API and the worker start with the models on their disk."""
     stage.stop("mlflow")
@@ -193,6 +245,7 @@ WHAT: dict[str, Callable[[Stage], None]] = {
     "kafka away": kafka_away,
     "kafka away, API killed": kafka_away_api_killed,
     "postgres away": postgres_away,
+    "postgres hangs": postgres_hangs,
     "mlflow away, scorers killed": mlflow_away,
     "no model": no_model,
 }

@@ -30,13 +30,14 @@ from fraud_scorer.consumer import TransactionHandler
 from fraud_scorer.core.answer import Answers
 from fraud_scorer.core.cases import EscalationPolicy
 from fraud_scorer.core.decision import Version
-from fraud_scorer.core.policy import Thresholds
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics, ScorerMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.metrics import ScorerMetrics
 from fraud_scorer.recorder import RecordHandler
 from fraud_scorer.service import FraudScorer, Scores, Serving
 from fraud_scorer.store import RedisState
 from plinth_contracts import topics
+from plinth_contracts.model import Thresholds
 from plinth_features.rows import Layout
 from plinth_features.store import RedisRows
 from plinth_kit import http

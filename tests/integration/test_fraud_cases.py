@@ -57,7 +57,7 @@ def members(cases: Cases, case: Case) -> set[str]:
 
 
 def opened(cases: Cases, *decisions: DecisionMade) -> Case:
-    (case,) = cases.record(decisions, NOW)
+    (case,) = cases.record(decisions, NOW).opened
     return case
 
 
@@ -76,16 +76,16 @@ def test_what_is_not_approved_and_what_chance_let_through_open_a_case_for_each_c
             decision(6, Outcome.APPROVE, "c-4"),
         ],
         NOW,
-    )
+    ).opened
     found = {case.customer_id: (members(cases, case), case.tier, case.decisions) for case in made}
     assert found == {"c-1": ({"tx-1", "tx-5"}, 1, 2), "c-2": ({"tx-3"}, 2, 1), "c-3": ({"tx-4"}, 1, 1)}
 
 
 def test_recording_again_changes_nothing_whatever_is_new_beside_it(cases: Cases) -> None:
     case = opened(cases, decision(1), decision(1), decision(2))
-    assert cases.record([decision(1), decision(2)], NOW + HOUR) == []
+    assert cases.record([decision(1), decision(2)], NOW + HOUR).opened == []
     assert cases.find(case.case_id).case == case
-    assert cases.record([decision(2), decision(3, score=0.9)], NOW + HOUR) == []
+    assert cases.record([decision(2), decision(3, score=0.9)], NOW + HOUR).opened == []
     grown = cases.find(case.case_id).case
     assert (grown.decisions, grown.amount_minor, grown.max_score, grown.version) == (3, 3_000, 0.9, 2)
     assert history(cases, case) == [("fraud-scorer", "opened"), ("fraud-scorer", "joined")]
@@ -93,7 +93,7 @@ def test_recording_again_changes_nothing_whatever_is_new_beside_it(cases: Cases)
 
 def test_the_decision_that_was_recorded_first_is_the_one_that_counts(cases: Cases) -> None:
     cases.record([decision(1, Outcome.APPROVE)], NOW)
-    assert cases.record([decision(1, Outcome.BLOCK)], NOW) == []
+    assert cases.record([decision(1, Outcome.BLOCK)], NOW).opened == []
 
 
 def test_after_its_resolution_a_card_gets_a_new_case(cases: Cases) -> None:
@@ -123,7 +123,7 @@ def test_two_recorders_file_every_decision_once(cases: Cases, other: Cases, seed
     def file(cases: Cases, consumed: Sequence[DecisionMade]) -> list[Case]:
         barrier.wait()
         batches = [consumed[start : start + 30] for start in range(0, len(consumed), 30)]
-        return [case for batch in batches for case in cases.record(batch, NOW)]
+        return [case for batch in batches for case in cases.record(batch, NOW).opened]
 
     with ThreadPoolExecutor(2) as pool:
         new = [case for one in pool.map(file, (cases, other), (made[:200], made[100:])) for case in one]

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fraud_scorer import app, cases_api
 from fraud_scorer.cases import Cases
 from fraud_scorer.core.cases import EscalationPolicy
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, LabelObserved, Outcome
 from plinth_kit import http
@@ -74,7 +75,7 @@ class Api:
         return self.call("POST", f"/v1/cases{path}", role, content=json.dumps(body))
 
     def opened(self, *decisions: DecisionMade) -> str:
-        (case,) = self.cases.record(decisions, self.clock())
+        (case,) = self.cases.record(decisions, self.clock()).opened
         return case.case_id
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -161,6 +162,27 @@ def test_a_resolution_that_kafka_did_not_get_is_sent_again_and_counts_once(api: 
     assert len(api.sent) == 2
     assert api.metric("cases_resolved_total", resolution="genuine") == 1
     assert api.metric("labels_total", outcome="block", fraud="false") == 1
+
+
+def test_a_resolution_labels_at_the_time_when_it_became_known(api: Api) -> None:
+    case_id = api.opened(decision(1))
+    answer = api.post(f"/{case_id}/resolve", resolution="fraud", observed_at="2018-08-08T00:00:00+02:00")
+    assert answer.json()["resolved_ts"] == "2026-03-01T12:00:00Z"
+    known = datetime(2018, 8, 7, 22, tzinfo=UTC)
+    (entry,) = [e for e in api.get(f"/{case_id}").json()["history"] if e["what"] == "resolved"]
+    assert datetime.fromisoformat(entry["details"]["observed_at"]) == known
+    for again in ({}, {"observed_at": "2018-08-09T00:00:00Z"}):
+        api.post(f"/{case_id}/resolve", resolution="fraud", **again)
+    labels = [codec.decoder(LabelObserved)(event.value) for event in api.sent]
+    assert len(labels) == 3
+    assert {(label.label_id, label.known_ts) for label in labels} == {(labels[0].label_id, known)}
+
+
+@pytest.mark.parametrize("observed_at", ["2018-08-08T00:00:00", "2199-01-01T00:00:00Z", "yesterday"])
+def test_a_time_at_which_nothing_can_have_become_known_is_refused(api: Api, observed_at: str) -> None:
+    case_id = api.opened(decision(1))
+    answer = api.post(f"/{case_id}/resolve", resolution="fraud", observed_at=observed_at)
+    assert wrong_fields(answer) == ["body.observed_at"]
 
 
 def test_a_case_is_escalated_to_the_top_resolved_by_an_approver_and_reopened(api: Api) -> None:

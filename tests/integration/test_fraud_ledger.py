@@ -5,6 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
+import sqlalchemy as sql
+from sqlalchemy.exc import OperationalError
+
 from fraud_scorer.ledger import Judged, Ledger
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource, Outcome
 
@@ -59,6 +63,34 @@ def test_recording_again_changes_and_counts_nothing(ledger: Ledger) -> None:
 
 def test_a_label_of_a_transaction_that_was_not_decided_here(ledger: Ledger) -> None:
     assert ledger.record_labels([label(7)]) == [Judged(1.0, None, None, None, None)]
+
+
+def test_a_label_that_came_before_its_decision_judges_it_once_it_is_recorded(ledger: Ledger) -> None:
+    revision = label(1, 0.0, previous=1.0, label_id="later")
+    ledger.record_labels([label(1), revision])
+    waited = [Judged(1.0, "block", 1001, False, 1.0)]
+    assert ledger.record_decisions([decision(1, Outcome.BLOCK), decision(2)]) == waited
+    assert ledger.record_decisions([decision(1, Outcome.BLOCK), decision(2)]) == []
+    assert ledger.record_labels([label(1), revision]) == []
+
+
+def test_a_label_and_its_decision_recorded_at_once_meet_once(ledger: Ledger) -> None:
+    ns = range(60)
+    with ThreadPoolExecutor(2) as both:
+        decided = both.submit(lambda: [ledger.record_decisions([decision(n)]) for n in ns])
+        labelled = both.submit(lambda: [ledger.record_labels([label(n)]) for n in ns])
+        found = [judged for part in (*decided.result(), *labelled.result()) for judged in part]
+    assert sorted(judged.amount_minor for judged in found if judged.amount_minor) == [1000 + n for n in ns]
+
+
+def test_a_server_that_does_not_answer_is_given_up_and_asked_again_later(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url, patience_s=0.3)
+    for _ in range(2):
+        with pytest.raises(OperationalError, match="no answer within"), ledger.transaction() as connection:
+            connection.execute(sql.text("select pg_sleep(60)"))
+        with ledger.transaction() as connection:
+            assert connection.execute(sql.text("select 7 from pg_sleep(0.15)")).scalar() == 7
+    ledger.close()
 
 
 def test_a_revision_does_not_judge_again_and_is_what_a_reader_sees(ledger: Ledger) -> None:

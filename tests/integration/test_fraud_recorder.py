@@ -19,7 +19,7 @@ from fraud_scorer.case_rows import Wanted
 from fraud_scorer.cases import Act, Cases, Ruling
 from fraud_scorer.core.cases import EscalationPolicy, Resolution
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from fraud_scorer.recorder import CaseWatch, RecordHandler
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, Outcome
@@ -94,6 +94,17 @@ def test_a_batch_of_decisions_and_labels_with_a_message_that_cannot_be_read(reco
     assert (case.decisions, case.opened_ts) == (1, NOW)
     assert recorder.metric("cases_opened_total", tier="2") == 1
     assert recorder.metric("labels_total", outcome="block", fraud="true") == 1
+
+
+def test_a_label_before_its_decision_counts_under_the_outcome_when_that_is_recorded(
+    recorder: Recorder,
+) -> None:
+    recorder.handler(consumed(chargeback(1)))
+    assert recorder.metric("labels_total", outcome="none", fraud="true") == 1
+    for _ in range(2):
+        recorder.handler(consumed(decision(1)))
+    assert recorder.metric("labels_total", outcome="block", fraud="true") == 1
+    assert recorder.metric("labelled_amount_minor_total", outcome="block", fraud="true") == 1_000
 
 
 def test_a_batch_that_comes_again_is_counted_once(recorder: Recorder) -> None:

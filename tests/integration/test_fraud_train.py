@@ -50,8 +50,12 @@ CONFIG = TrainConfig(
 )
 
 
+STUMP = Candidate("stump", BoostedParams(n_estimators=1, max_depth=1, colsample_bytree=0.04))
+POOR = replace(CONFIG, search=Search(folds=1, candidates=(STUMP,), compare_members=False))
+
+
 class Trained:
-    """Three runs over the same store, the last one as a shadow."""
+    """Five runs over the same store: two alike, a shadow, and a poor one, which is then forced."""
 
     def __init__(self, folder: Path) -> None:
         self.uri = f"sqlite:///{folder}/mlflow.db"
@@ -61,6 +65,11 @@ class Trained:
         self.first_champion = self.champion()
         self.second = self.run()
         self.third = train.run(self.uri, self.table, config=replace(CONFIG, alias="shadow"))
+        self.second_champion = self.champion()
+        self.poor = train.run(self.uri, self.table, config=POOR)
+        self.champion_after_poor = self.champion()
+        self.forced = train.run(self.uri, self.table, config=replace(POOR, force=True))
+        self.champion_after_force = self.champion()
 
     def run(self, **options: Any) -> TrainedModel:
         return train.run(self.uri, self.table, config=CONFIG, **options)
@@ -91,14 +100,30 @@ def run_files(trained: Trained, path: str) -> Path:
 def test_every_run_makes_a_version_and_takes_the_alias(trained: Trained) -> None:
     assert (trained.first.registered.version, trained.second.registered.version) == (1, 2)
     assert int(trained.first_champion.version) == 1
-    assert int(trained.champion().version) == 2
-    assert trained.champion().run_id == trained.second.registered.run_id
+    assert int(trained.second_champion.version) == 2
+    assert trained.second_champion.run_id == trained.second.registered.run_id
+    assert trained.first.succession.present_precision is None
+    assert trained.second.succession.present_precision == pytest.approx(
+        trained.first.evaluation.average_precision, abs=1e-4
+    )
+
+
+def test_a_version_that_is_worse_takes_the_alias_by_force_alone(trained: Trained) -> None:
+    poor = trained.poor.succession
+    assert not poor.takes
+    assert f"{trained.poor.evaluation.average_precision:.4f}, version 2 has" in poor.why
+    assert f"{trained.second.evaluation.average_precision:.4f}" in poor.why
+    assert (trained.poor.registered.version, int(trained.champion_after_poor.version)) == (4, 2)
+    run = mlflow.MlflowClient(trained.uri).get_run(trained.poor.registered.run_id)
+    assert run.data.tags["succession"] == f"refused: {poor.why}"
+    assert run.data.metrics["test_present_average_precision"] == poor.present_precision
+    assert int(trained.champion_after_force.version) == trained.forced.registered.version == 5
 
 
 def test_another_alias_leaves_the_champion_in_place(trained: Trained) -> None:
     shadow = mlflow.MlflowClient(trained.uri).get_model_version_by_alias("fraud", "shadow")
     assert int(shadow.version) == trained.third.registered.version == 3
-    assert int(trained.champion().version) == 2
+    assert int(trained.second_champion.version) == 2
 
 
 def test_metadata_tells_the_scoring_side_what_it_needs(trained: Trained, files: Path) -> None:
@@ -143,7 +168,7 @@ def test_the_same_data_give_the_same_model(trained: Trained) -> None:
 def test_the_run_says_what_the_model_was_made_of(trained: Trained) -> None:
     run = mlflow.MlflowClient(trained.uri).get_run(trained.first.registered.run_id)
     assert (run.data.params["n_estimators"], run.data.params["train_days"]) == ("20", "28")
-    assert (run.data.params["random_state"], run.data.params["seed"]) == ("0", "0")
+    assert run.data.params["seed"] == "0"
     assert run.data.params["candidate"] in ("plain", "SMOTE")
     assert run.data.tags["feature_fingerprint"] == FRAUD.fingerprint
     assert run.data.tags["code_revision"]
@@ -176,6 +201,9 @@ def test_the_card_states_the_figures_of_this_run(trained: Trained) -> None:
     assert digest(trained.table) in card
     assert FRAUD.fingerprint in card
     assert f"| block | {trained.first.thresholds.block:.4f} |" in card
+    large = FRAUD.view("terminal_labels").ordinary_minor
+    assert large is not None
+    assert f"leave out frauds of more than {large / 100:.2f}" in card
 
 
 def test_the_file_alone_explains_the_scores(trained: Trained, files: Path) -> None:
@@ -238,7 +266,7 @@ def test_command_line_trains_on_a_file(trained: Trained, tmp_path: Path, capsys:
     features = Path(__file__).parents[2] / "feature_repo/compiled/fraud.json"
     arguments = ["--tracking-uri", trained.uri, "--transactions", str(path), "--features", str(features)]
     assert train.main([*arguments, "--test-start", "2018-05-22", "--train-days", "28", "--quick"]) == 0
-    assert int(trained.champion().version) == trained.third.registered.version + 1
+    assert int(trained.champion().version) == trained.forced.registered.version + 1
     said = capsys.readouterr()
     assert f"fraud version {trained.champion().version} is champion" in said.out
     assert "average precision" in said.out

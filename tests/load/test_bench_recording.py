@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from fraud_scorer.cases import Cases
 from fraud_scorer.core.cases import EscalationPolicy
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from fraud_scorer.recorder import DECISIONS, RecordHandler
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, Outcome

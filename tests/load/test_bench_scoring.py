@@ -9,6 +9,7 @@ from bench_timing import median_ms
 from sklearn.ensemble import RandomForestClassifier
 
 from plinth_algorithms import tree_shap
+from plinth_contracts import model as contract
 from plinth_pipelines.fraud import onnx_model
 from plinth_pipelines.fraud.ensemble import Ensemble, calibrate
 from plinth_pipelines.fraud.members import BoostedParams, fit_boosted
@@ -35,8 +36,8 @@ def test_scoring(report: Report) -> None:
     batch, row = X[:BATCH], X[:1]
     tree_shap.contributions(paths, row)
 
-    batched = median_ms(lambda: session.run(None, {onnx_model.INPUT: batch}), repeat=200) * 1000 / BATCH
-    single = median_ms(lambda: session.run(None, {onnx_model.INPUT: row}), repeat=1_000) * 1000
+    batched = median_ms(lambda: session.run(None, {contract.FEATURES: batch}), repeat=200) * 1000 / BATCH
+    single = median_ms(lambda: session.run(None, {contract.FEATURES: row}), repeat=1_000) * 1000
     wrapper = median_ms(lambda: boosted.model.predict_proba(X[:1]), repeat=200) * 1000
     explained = median_ms(lambda: tree_shap.contributions(paths, row), repeat=200) * 1000
     trees = median_ms(lambda: forest.predict_proba(X[:1]), repeat=50) * 1000

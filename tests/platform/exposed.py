@@ -16,10 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from feature_store.metrics import EngineMetrics
 from fraud_scorer.core.cases import TIERS, Resolution, Status
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics, ScorerMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.metrics import ScorerMetrics
 from fraud_scorer.service import FEATURES, MODEL
 from plinth_contracts.events import Outcome
-from plinth_kit import metrics
+from plinth_kit import metrics, redis
 from plinth_kit.http_metrics import HttpMetrics
 from plinth_kit.kafka.metrics import PrometheusObserver, measure_outbox
 
@@ -87,6 +88,10 @@ def registry() -> CollectorRegistry:
     )  # it names labels with its first request
     outbox: Any = SimpleNamespace(waiting=SimpleNamespace(messages=0, bytes=0), age=0.0, refused=0)
     measure_outbox(outbox, declared)
+    client: Any = SimpleNamespace(
+        info=lambda _: {"used_memory": 5, "mem_not_counted_for_evict": 1, "maxmemory": 10}
+    )
+    redis.Memory(client, declared)
     return declared
 
 

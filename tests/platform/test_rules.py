@@ -14,7 +14,7 @@ import promql  # type: ignore[import-not-found]
 import pytest
 import yaml
 
-from fraud_scorer.settings import ScorerSettings
+from fraud_scorer.settings import ApiSettings
 
 ROOT = exposed.ROOT
 CASES = sorted(Path(__file__).parent.glob("rules_test_*.yaml"))
@@ -81,7 +81,7 @@ def test_share_let_through_is_that_of_the_policy() -> None:
 
 
 def test_limit_of_the_outbox_is_that_of_the_settings() -> None:
-    limit = ScorerSettings.model_fields["outbox_max_bytes"].default
+    limit = ApiSettings.model_fields["outbox_max_bytes"].default
     assert limit == 1024**3
     assert recorded("plinth:outbox_limit_bytes") == {"": "vector(1024 * 1024 * 1024)"}
 

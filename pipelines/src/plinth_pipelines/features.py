@@ -50,11 +50,18 @@ def compile_view(view: Any) -> spec.View:
         columns=tuple(dict.fromkeys(column for a in aggregations for column in a.columns)),
         recent=int(view.tags.get("recent", 16)),
         distinct=int(view.tags.get("distinct", 64)),
+        ordinary_minor=_ordinary_minor(fields),
         ttl_s=int(view.ttl.total_seconds()),
         aggregations=aggregations,
         description=view.description,
         owner=view.owner,
     )
+
+
+def _ordinary_minor(fields: dict[str, Any]) -> int | None:
+    """The greatest amount of an ordinary fraud, declared with the column that it makes."""
+    declared = fields[spec.ORDINARY].tags.get("at_most_minor") if spec.ORDINARY in fields else None
+    return None if declared is None else int(declared)
 
 
 def _aggregation(aggregation: Any, fields: dict[str, Any]) -> spec.Aggregation:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from fraud_scorer import policy_file
 from fraud_scorer.core.decision import Decision, Version
-from fraud_scorer.core.policy import Judge, LetThrough, Policy, Thresholds
+from fraud_scorer.core.policy import Judge, LetThrough, Policy
 from fraud_scorer.service import FraudScorer, Scores, Snapshot, StateAway
 from plinth_contracts.events import TransactionReceived
+from plinth_contracts.model import Thresholds
 from plinth_features import projection, spec
 from plinth_features.rows import Layout
 from plinth_features.store import MemoryRows

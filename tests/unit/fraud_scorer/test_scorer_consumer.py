@@ -71,6 +71,17 @@ def test_a_transaction_becomes_a_decision_its_predictions_and_an_alert(edge: Edg
     assert len(set(ids)) == len(ids)
 
 
+def test_a_decision_says_which_rules_fired_and_what_scored(edge: Edge) -> None:
+    decode = codec.decoder(DecisionMade)
+    several = edge.send(*(transaction(n, 100) for n in range(7)))
+    decision = decode([out for out in several.outgoing if out.topic == "decision.made"][-1].value)
+    assert decision.rules == ("velocity_check",)
+    assert (decision.model_name, decision.model_version) == ("fraud", "1")
+    edge.serving = Serving(None)
+    alone = decode(edge.send(transaction(8)).outgoing[0].value)
+    assert (alone.model_name, alone.model_version) == ("", "")
+
+
 def test_a_redelivered_transaction_gives_the_same_messages(edge: Edge) -> None:
     first, again = edge.send(transaction(1)), edge.send(transaction(1))
     assert list(first.outgoing) == list(again.outgoing)

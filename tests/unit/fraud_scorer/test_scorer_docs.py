@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from fraud_scorer import app, cases_api
 from fraud_scorer.core.answer import Answers
 from fraud_scorer.core.policy import Judge
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from plinth_kit import docs
 
 KEYED = {"401", "429"}

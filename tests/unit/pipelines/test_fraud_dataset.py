@@ -63,8 +63,7 @@ def replayed(view: View, world: pd.DataFrame, delay: timedelta) -> list[np.ndarr
     layout = Layout(view)
     rows = layout.empty(int(world[f"{view.entity}_id"].max()) + 1)
     entity, times = world[f"{view.entity}_id"].tolist(), milliseconds(world)
-    columns = by_topic(world, delay)[view.source].columns
-    values = np.stack([columns[name] for name in view.columns], axis=1)
+    values = by_topic(world, delay)[view.source].values(view)
     later = round(delay.total_seconds() * 1000) if view.source == "label.observed" else 0
     waiting, features = 0, []
     for i, now in enumerate(times):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,7 +116,7 @@ def test_thresholds_keep_their_share_of_genuine_scores() -> None:
 
 def test_tied_genuine_scores_stay_below_the_threshold_together() -> None:
     scores, y = np.r_[np.full(500, 0.25), 0.26], np.r_[np.zeros(500, dtype=np.int64), 1]
-    for cut in vars(choose(scores, y)).values():
+    for cut in msgspec.structs.astuple(choose(scores, y)):
         at = counts(scores, y, cut)
         assert (at.fp, at.tp) == (0, 1)
 

@@ -65,6 +65,17 @@ def test_the_best_candidate_of_the_walk_is_taken() -> None:
     assert abs(found.scores.mean() - found.y.mean()) < 0.01
 
 
+def test_another_seed_gives_other_trees_and_the_same_seed_the_same() -> None:
+    rows = table()
+    every = np.ones(len(rows.y), dtype=bool)
+    first, again, other = (
+        selection.fit_lead(rows, every, Candidate("only", BoostedParams(n_estimators=5)), seed).raw(rows.X)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
 def test_a_single_candidate_is_taken_as_it_is() -> None:
     rows = table()
     search = Search(1, (Candidate("only", BoostedParams(n_estimators=5)),), compare_members=False)

@@ -129,6 +129,9 @@ def train_fraud(
     alias: Annotated[
         str, typer.Option(help="Alias for the new version; services serve `champion`.")
     ] = "champion",
+    force: Annotated[
+        bool, typer.Option("--force", help="Move `champion` even if the version that has it is better.")
+    ] = False,
 ) -> None:
     """Select, train, evaluate and register the fraud model on the simulated payments, and let it serve.
 
@@ -144,7 +147,7 @@ def train_fraud(
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
 
-        pipeline.train_only(settings, terminal.console(), quick=quick, alias=alias)
+        pipeline.train_only(settings, terminal.console(), quick=quick, alias=alias, force=force)
 
 
 def _settings(platform: Platform) -> PipelineSettings:

@@ -119,7 +119,8 @@ class DecisionMade(Event, frozen=True, kw_only=True):
     `score` is the model's, 0 where no model was there; `rule_score` the sum of the weights of the rules that
     fired; `reasons` are codes of the policy, the weightiest first. `let_through` marks a transaction that
     the policy would have blocked and that chance let pass, `propensity` is the probability of what happened.
-    `policy` is the version of the policy.
+    `policy` is the version of the policy, `rules` the names of those of its rules that fired, `model_name`
+    and `model_version` say what gave the score; both are empty where no model was there.
     """
 
     decision_id: Id
@@ -135,6 +136,9 @@ class DecisionMade(Event, frozen=True, kw_only=True):
     let_through: bool = False
     propensity: Share = 1.0
     policy: str = ""
+    rules: tuple[Id, ...] = ()
+    model_name: str = ""
+    model_version: str = ""
     degraded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta, Struct
 
 from plinth_contracts.events import FeatureUpdate, LabelObserved, Money, TransactionReceived, Utc
-from plinth_features.spec import View
+from plinth_features.spec import ORDINARY, View
 from plinth_features.words import Updates, as_updates
 
 
@@ -51,10 +51,6 @@ class Label(Struct, frozen=True):
     amount_minor: Money | None = None
 
 
-LARGE_MINOR = 22_000
-"""A fraud of more than this is fraud by its amount, and says nothing of the terminal where it happened."""
-
-
 def id64(name: str) -> int:
     """63 bits that stand for an event's id in a row; never 0, which marks an empty slot."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
@@ -87,7 +83,7 @@ def transaction(event: Transaction | TransactionReceived) -> Projected:
 def label(event: Label | LabelObserved) -> Projected:
     """A label counts when it became known; a revision adds only the difference to what was said before.
 
-    `ordinary_label` is the label, but 0 for a large amount; an amount that is not given is not large.
+    `ordinary_label` is the label as long as no view calls its amount large; one that is not given is not.
     """
     revised = event.previous_label is not None
     change = round(event.label) - round(event.previous_label or 0.0)
@@ -96,7 +92,7 @@ def label(event: Label | LabelObserved) -> Projected:
         event.entities,
         round(event.known_ts.timestamp() * 1000),
         0 if revised else 1,
-        {"label": change, "ordinary_label": change if (event.amount_minor or 0) <= LARGE_MINOR else 0},
+        {"label": change, ORDINARY: change, "amount_minor": event.amount_minor or 0},
     )
 
 
@@ -112,6 +108,14 @@ def is_keyed_by(view: View, key: str) -> bool:
     return key == f"{view.entity}_id"
 
 
+def values(view: View, projected: Projected) -> list[int]:
+    """What an event adds to the columns of a view."""
+    columns = projected.columns
+    if view.ordinary_minor is not None and columns["amount_minor"] > view.ordinary_minor:
+        columns = {**columns, ORDINARY: 0}
+    return [columns[column] for column in view.columns]
+
+
 def update(view: View, projected: Projected, partition: int, offset: int) -> FeatureUpdate:
     """What an event at this place of its source topic changes in the view."""
     return FeatureUpdate(
@@ -120,7 +124,7 @@ def update(view: View, projected: Projected, partition: int, offset: int) -> Fea
         event_id=projected.event_id,
         ts_ms=projected.ts_ms,
         weight=projected.weight,
-        values=tuple([projected.columns[column] for column in view.columns]),
+        values=tuple(values(view, projected)),
         source_partition=partition,
         source_offset=offset,
     )
@@ -133,7 +137,6 @@ def updates(views: Sequence[View], projected: Projected, partition: int, offset:
 
 def project(view: View, projected: Projected, partition: int, offset: int) -> tuple[int, ...]:
     """What an event at this place of its source topic changes in its row, as a line of `words.Updates`."""
-    columns = projected.columns
     return (
         0,
         projected.event_id,
@@ -141,7 +144,7 @@ def project(view: View, projected: Projected, partition: int, offset: int) -> tu
         projected.weight,
         partition,
         offset,
-        *[columns[column] for column in view.columns],
+        *values(view, projected),
     )
 
 

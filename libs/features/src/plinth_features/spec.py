@@ -42,6 +42,9 @@ COLUMNLESS: Final = frozenset({"count", "age", "gap", "distance_km"})
 PLACE: Final = ("latitude_e6", "longitude_e6", "placed")
 """Columns that `distance_km` reads: millionths of a degree, and 1 where the event has a place."""
 
+ORDINARY: Final = "ordinary_label"
+"""Column of a label that is 0 for a large fraud, see `View.ordinary_minor`."""
+
 RequestFunction = Literal["amount", "is_weekend", "is_night"]
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -88,7 +91,9 @@ class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `columns` are the integer values an event carries. The last `recent` events of an entity are kept one by
     one, exact to the millisecond; older ones are settled into tiles. `first` remembers the last `distinct`
-    values. `partitions` is that of the topic.
+    values. `partitions` is that of the topic. `ordinary_minor` is the greatest amount of a fraud that counts
+    in the column `ordinary_label`: a larger one is fraud by its amount, and says nothing of the entity.
+    Raises ValueError where that column is read without it.
     """
 
     name: str
@@ -98,10 +103,15 @@ class View(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     columns: tuple[str, ...]
     recent: Annotated[int, Meta(ge=2, le=256)] = 16
     distinct: Annotated[int, Meta(ge=1, le=1024)] = 64
+    ordinary_minor: Annotated[int, Meta(ge=0)] | None = None
     ttl_s: Annotated[int, Meta(ge=1)] = 60 * DAY
     aggregations: tuple[Aggregation, ...]
     description: str = ""
     owner: str = ""
+
+    def __post_init__(self) -> None:
+        if ORDINARY in self.columns and self.ordinary_minor is None:
+            raise ValueError(f"{self.name}: {ORDINARY} needs the greatest amount that is ordinary")
 
 
 class RequestFeature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,6 +176,7 @@ def schema_hash(view: View) -> bytes:
         view.recent,
         view.distinct,
         [(a.function, a.column, a.window_s) for a in view.aggregations],
+        *(() if view.ordinary_minor is None else (view.ordinary_minor,)),
     )
     return hashlib.sha256(msgspec.json.encode(stored)).digest()[:8]
 

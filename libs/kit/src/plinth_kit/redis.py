@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import redis
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from redis.backoff import NoBackoff
 from redis.connection import PythonRespSerializer
 from redis.retry import Retry
@@ -55,3 +60,35 @@ def check(client: redis.Redis) -> Check:
         return None
 
     return ping
+
+
+class Memory(Collector):
+    """How full Redis is, asked when metrics are read: one INFO a scrape, in the scrape's own thread.
+
+    What does not count towards `maxmemory`, as buffers of its log, is left out. While Redis is away nothing
+    is told. A limit of 0 means none.
+    """
+
+    def __init__(self, client: redis.Redis, registry: CollectorRegistry) -> None:
+        self._client = client
+        registry.register(self)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Both metrics; asks nobody, so that a service starts without Redis."""
+        yield self._family("used", "Memory that Redis uses, of what maxmemory limits.")
+        yield self._family("limit", "Memory that Redis may use; above it writes are refused. 0: no limit.")
+
+    def collect(self) -> Iterator[Metric]:
+        """What the registry asks for."""
+        try:
+            info = self._client.info("memory")
+        except redis.RedisError:
+            return
+        used, limit = self.describe()
+        used.add_metric([], info["used_memory"] - info["mem_not_counted_for_evict"])
+        limit.add_metric([], info["maxmemory"])
+        yield from (used, limit)
+
+    @staticmethod
+    def _family(name: str, text: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"plinth_redis_memory_{name}_bytes", text)

@@ -77,8 +77,7 @@ def _rows_of(view: View, source: Events, transactions: pd.DataFrame, until_ms: i
     updates[:, TS_MS] = source.ts_ms[seen]
     updates[:, WEIGHT] = 1
     updates[:, OFFSET] = np.arange(n)
-    for at, column in enumerate(view.columns, start=VALUES):
-        updates[:, at] = source.columns[column][seen]
+    updates[:, VALUES:] = source.values(view)[seen]
     layout = Layout(view)
     rows = layout.empty(len(entities))
     layout.fold(rows, updates)

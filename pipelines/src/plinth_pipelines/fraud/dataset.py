@@ -86,6 +86,6 @@ def _features(
         entity=entity,
         ts_ms=source.ts_ms,
         weight=np.ones(len(entity), dtype=np.int64),
-        values=np.stack([source.columns[column] for column in view.columns], axis=1),
+        values=source.values(view),
     )
     return join(view, history, Moments(entity[at], ts_ms, source.known[at]))

@@ -88,8 +88,11 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
     console.print(demo_view.summary(watch, _detection(frame, watch), started))
 
 
-def train_only(settings: PipelineSettings, console: Console, *, quick: bool, alias: str) -> None:
-    """Select, train, evaluate and register a new version under the alias; quick: without selection."""
+def train_only(settings: PipelineSettings, console: Console, *, quick: bool, alias: str, force: bool) -> None:
+    """Select, train, evaluate and register a new version under the alias; quick: without selection.
+
+    force: even where the version that has the alias is better.
+    """
     service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
     with terminal.quiet(), terminal.steps(console) as step:
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
@@ -97,7 +100,7 @@ def train_only(settings: PipelineSettings, console: Console, *, quick: bool, ali
         trained = train.run(
             settings.mlflow_url,
             frame,
-            config=_config(service, QUICK if quick else FULL, alias),
+            config=_config(service, QUICK if quick else FULL, alias, force=force),
             progress=lambda doing, share: report(share, doing),
         )
     console.print(train_view.table(trained, alias))
@@ -138,17 +141,18 @@ def _train(
         train.run(
             settings.mlflow_url,
             frame,
-            config=_config(service, QUICK, tracking.ALIAS),
+            config=_config(service, QUICK, tracking.ALIAS, force=True),  # nothing is served
             progress=lambda doing, share: report(share, doing),
         )
     report(1.0)
 
 
-def _config(service: spec.FeatureService, search: Search, alias: str) -> train.TrainConfig:
+def _config(service: spec.FeatureService, search: Search, alias: str, *, force: bool) -> train.TrainConfig:
     return train.TrainConfig(
         service,
         search=search,
         alias=alias,
+        force=force,
         source="plinth_pipelines.fraud.simulate",
         source_config=asdict(simulate.PUBLISHED),
     )

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plinth_features.projection import LARGE_MINOR, id64
+from plinth_features.projection import id64
+from plinth_features.spec import ORDINARY, View
 
 Ints = NDArray[np.int64]
 
@@ -28,6 +29,14 @@ class Events:
     known: Ints
     columns: Mapping[str, Ints]
 
+    def values(self, view: View) -> Ints:
+        """What each event adds to the columns of a view [events, columns], as `projection.values`."""
+        columns = dict(self.columns)
+        if view.ordinary_minor is not None:
+            large = columns["amount_minor"] > view.ordinary_minor
+            columns[ORDINARY] = np.where(large, 0, columns["label"])
+        return np.stack([columns[name] for name in view.columns], axis=1)
+
 
 def by_topic(transactions: pd.DataFrame, label_delay: timedelta) -> dict[str, Events]:
     """Events by source topic.
@@ -43,14 +52,14 @@ def by_topic(transactions: pd.DataFrame, label_delay: timedelta) -> dict[str, Ev
         raise ValueError("transactions must be in order of time")
     label_ms = times + round(label_delay.total_seconds() * 1000)
     fraud = transactions["is_fraud"].to_numpy(np.int64)
-    large = transactions["amount_minor"].to_numpy(np.int64) > LARGE_MINOR
+    amounts = transactions["amount_minor"].to_numpy(np.int64)
     return {
         "transaction.received": Events(
             id_pattern="{}",
             ts_ms=times,
             known=np.arange(1, len(times) + 1),
             columns={
-                "amount_minor": transactions["amount_minor"].to_numpy(np.int64),
+                "amount_minor": amounts,
                 "terminal": _hashes(transactions["terminal_id"]),
                 **_places(transactions),
             },
@@ -59,7 +68,7 @@ def by_topic(transactions: pd.DataFrame, label_delay: timedelta) -> dict[str, Ev
             id_pattern="label-{}",
             ts_ms=label_ms,
             known=np.searchsorted(label_ms, times, side="right").astype(np.int64),
-            columns={"label": fraud, "ordinary_label": np.where(large, 0, fraud)},
+            columns={"label": fraud, "amount_minor": amounts},
         ),
     }
 

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from plinth_algorithms.classification import precision_recall_curve, roc_curve
+from plinth_contracts.model import Thresholds
 from plinth_pipelines.fraud.protocol import MAX_FPR, Evaluation
 from plinth_pipelines.fraud.selection import Comparison
-from plinth_pipelines.fraud.thresholds import Thresholds
 
 Floats = NDArray[np.float64]
 

@@ -55,7 +55,6 @@ class BoostedParams:
     subsample: float = 0.7
     colsample_bytree: float = 0.5
     base_score: float = 0.5
-    random_state: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,12 @@ class Isolated:
         return -isolation_forest.path_lengths(self.forest, X)
 
 
-def fit_boosted(params: BoostedParams, X: Rows, y: Labels, weight: Floats) -> Boosted:
-    """XGBoost on one thread: on a busy machine its threads wait for one another ten times as long."""
-    model = XGBClassifier(**asdict(params), tree_method="hist", n_jobs=1)
+def fit_boosted(params: BoostedParams, X: Rows, y: Labels, weight: Floats, seed: int = 0) -> Boosted:
+    """XGBoost on one thread: on a busy machine its threads wait for one another ten times as long.
+
+    seed: of the rows and columns that each tree is given.
+    """
+    model = XGBClassifier(**asdict(params), random_state=seed, tree_method="hist", n_jobs=1)
     model.fit(X, y, sample_weight=weight)
     return Boosted(model, trees_of(model))
 

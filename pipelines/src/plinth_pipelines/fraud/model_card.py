@@ -6,13 +6,15 @@ After Mitchell et al. (2019) "Model Cards for Model Reporting", FAT*.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from msgspec import structs
+
+from plinth_contracts.model import Thresholds
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.provenance import Manifest
 from plinth_pipelines.fraud.selection import Comparison, mean_precision
-from plinth_pipelines.fraud.thresholds import Thresholds
 
 PUBLISHED = {
     "logistic regression (published)": (0.871, 0.606, 0.291),
@@ -28,7 +30,7 @@ FEATURES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card states."""
+    """What a card states. ordinary_minor: see `plinth_features.spec.View`, of the view that declares it."""
 
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
@@ -42,6 +44,7 @@ class Facts:
     features: Sequence[str]
     fingerprint: str
     revision: str
+    ordinary_minor: int | None
 
 
 def write(facts: Facts) -> str:
@@ -112,7 +115,7 @@ def _thresholds(facts: Facts) -> str:
         "| outcome | probability from | false positive rate | recall |",
         "|---|---|---|---|",
     ]
-    for outcome, threshold in asdict(facts.thresholds).items():
+    for outcome, threshold in structs.asdict(facts.thresholds).items():
         rate = facts.metrics[f"test_{outcome}_false_positive_rate"]
         lines.append(
             f"| {outcome} | {threshold:.4f} | {rate:.3%} | {facts.metrics[f'test_{outcome}_recall']:.3f} |"
@@ -144,7 +147,7 @@ def _limits(facts: Facts) -> str:
 - Customers and terminals without history get the defaults of an empty window, and less reliable scores.
 - Trained on the past: a new way of fraud, or new prices, need new labels. Watch drift and calibration.
 - With simulated data, figures say how the platform works, not what it would find at a bank.
-
+{_declared(facts.ordinary_minor)}
 ## Fairness and ethics
 
 A false alarm costs a person a declined payment. Frequent travellers and people with irregular spending
@@ -155,6 +158,18 @@ gives.
 ## Contact
 
 Owner: the team `fraud` (the feature service's owner)."""
+
+
+def _declared(ordinary_minor: int | None) -> str:
+    """What the features were told instead of learning it."""
+    if ordinary_minor is None:
+        return ""
+    amount = f"{ordinary_minor / 100:.2f}"
+    return f"""- The features `terminal_ordinary_*` leave out frauds of more than {amount}. That amount is
+  declared in `feature_repo`, not learnt. The simulation calls every payment of more than 220.00 fraud (its
+  first scenario): on its data these features know a rule by which the labels were made, and the figures above
+  owe something to it. For other payments the amount has to be found anew.
+"""
 
 
 def _row(name: str, e: Evaluation) -> str:

@@ -20,10 +20,10 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from plinth_algorithms import onnx_trees
 from plinth_algorithms.calibration import Logistic
 from plinth_algorithms.trees import Trees
+from plinth_contracts.model import FEATURES, MEMBERS, PROBABILITIES
 from plinth_pipelines.fraud.ensemble import Ensemble
 from plinth_pipelines.fraud.members import CLIP, Boosted, Floats, Isolated, Linear, Member, Rows
 
-INPUT, MEMBERS, OUTPUT = "features", "members", "probabilities"
 TOLERANCE = 1e-6
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 9
@@ -50,11 +50,11 @@ class _Graph:
 
     def trees(self, trees: Trees, name: str) -> str:
         attributes = onnx_trees.attributes(trees)
-        total = self.op(onnx_trees.OPERATOR, INPUT, name=name, domain="ai.onnx.ml", **attributes)
+        total = self.op(onnx_trees.OPERATOR, FEATURES, name=name, domain="ai.onnx.ml", **attributes)
         return self.op("Cast", total, to=TensorProto.DOUBLE)
 
     def linear(self, member: Linear) -> str:
-        x = self.op("Cast", INPUT, to=TensorProto.DOUBLE)
+        x = self.op("Cast", FEATURES, to=TensorProto.DOUBLE)
         x = self.op("Div", self.op("Sub", x, self.constant(member.mean)), self.constant(member.scale))
         x = self.op("Clip", x, self.constant(np.array(-CLIP)), self.constant(np.array(CLIP)))
         return self.affine(x, Logistic(member.coef, member.intercept))
@@ -91,15 +91,15 @@ def convert(ensemble: Ensemble, n_features: int) -> ModelProto:
     both = graph.op("Concat", genuine, fraud, axis=1)
     each = own[0] if len(own) == 1 else graph.op("Concat", *own, axis=1)
     graph.op("Cast", each, name=MEMBERS, to=TensorProto.FLOAT)
-    graph.op("Cast", both, name=OUTPUT, to=TensorProto.FLOAT)
+    graph.op("Cast", both, name=PROBABILITIES, to=TensorProto.FLOAT)
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "fraud",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", n_features])],
+            [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", n_features])],
             [
                 helper.make_tensor_value_info(MEMBERS, TensorProto.FLOAT, ["N", len(own)]),
-                helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", 2]),
+                helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", 2]),
             ],
             graph.constants,
         ),
@@ -114,8 +114,13 @@ def convert(ensemble: Ensemble, n_features: int) -> ModelProto:
 def run(model: ModelProto, X: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What ONNX Runtime answers for rows: members [rows, members] and probabilities [rows, 2]."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    members, probabilities = session.run([MEMBERS, OUTPUT], {INPUT: X})
+    members, probabilities = session.run([MEMBERS, PROBABILITIES], {FEATURES: X})
     return members, probabilities
+
+
+def scores(model: ModelProto, X: Rows) -> Floats:
+    """Probability of fraud (rows,) as ONNX Runtime answers it."""
+    return np.asarray(run(model, X)[1][:, 1], dtype=np.float64)
 
 
 def check(model: ModelProto, ensemble: Ensemble, X: Rows) -> float:

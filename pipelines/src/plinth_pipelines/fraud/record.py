@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from matplotlib.figure import Figure
+from msgspec import structs
 
 from plinth_algorithms import tree_shap
 from plinth_algorithms.classification import brier_score, expected_calibration_error, log_loss
+from plinth_contracts.model import Thresholds
 from plinth_features.spec import FeatureService
 from plinth_pipelines.fraud import figures, model_card, provenance
 from plinth_pipelines.fraud.ensemble import Ensemble
@@ -21,7 +23,8 @@ from plinth_pipelines.fraud.members import Boosted, Floats, Labels, Rows
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.provenance import Manifest
 from plinth_pipelines.fraud.selection import Comparison, Selection
-from plinth_pipelines.fraud.thresholds import Thresholds, counts
+from plinth_pipelines.fraud.succession import Succession
+from plinth_pipelines.fraud.thresholds import counts
 from plinth_pipelines.fraud.tracking import Record
 
 EXPLAINED_ROWS = 1000
@@ -46,6 +49,7 @@ class Result:
     y: Labels
     scores: Floats
     onnx_difference: float
+    succession: Succession
 
 
 def of(result: Result) -> Record:
@@ -65,6 +69,7 @@ def of(result: Result) -> Record:
             "feature_fingerprint": service.fingerprint,
             "feature_service": service.name,
             "python": environment["python"],
+            "succession": ("taken: " if result.succession.takes else "refused: ") + result.succession.why,
         },
         files={
             "data.json": msgspec.to_builtins(result.manifest),
@@ -88,6 +93,7 @@ def of(result: Result) -> Record:
                     features=service.names,
                     fingerprint=service.fingerprint,
                     revision=revision,
+                    ordinary_minor=_ordinary_minor(service),
                 )
             )
         },
@@ -97,9 +103,14 @@ def of(result: Result) -> Record:
             "feature_fingerprint": service.fingerprint,
             "members": list(result.ensemble.names),
             "explained": _lead(result).name,
-            "thresholds": asdict(result.thresholds),
+            "thresholds": structs.asdict(result.thresholds),
         },
     )
+
+
+def _ordinary_minor(service: FeatureService) -> int | None:
+    declared = (view.ordinary_minor for view in service.views)
+    return next((amount for amount in declared if amount is not None), None)
 
 
 def _lead(result: Result) -> Boosted:
@@ -126,7 +137,7 @@ def _metrics(result: Result) -> dict[str, float]:
     metrics = {f"test_{name}": float(value) for name, value in asdict(result.evaluation).items()}
     for name, alone in result.alone.items():
         metrics |= {f"test_{name}_{figure}": float(value) for figure, value in asdict(alone).items()}
-    for outcome, threshold in asdict(result.thresholds).items():
+    for outcome, threshold in structs.asdict(result.thresholds).items():
         at = counts(scores, y, threshold)
         metrics[f"test_{outcome}_recall"] = at.recall
         metrics[f"test_{outcome}_false_positive_rate"] = 1 - at.specificity
@@ -135,6 +146,8 @@ def _metrics(result: Result) -> dict[str, float]:
     metrics["test_log_loss"] = log_loss(y, scores)
     metrics["test_brier_score"] = brier_score(y, scores)
     metrics["test_calibration_error"] = expected_calibration_error(y, scores)
+    if result.succession.present_precision is not None:
+        metrics["test_present_average_precision"] = result.succession.present_precision
     metrics["onnx_max_difference"] = result.onnx_difference
     return {name: value for name, value in metrics.items() if np.isfinite(value)}
 

@@ -148,7 +148,7 @@ def select(table: Table, folds: Sequence[Split], search: Search, seed: int, repo
 def fit_lead(table: Table, rows: NDArray[np.bool_], candidate: Candidate, seed: int) -> members.Boosted:
     """The candidate fitted on the resampled rows of a mask."""
     X, y, weight = resample(table, rows, candidate.resample, np.random.default_rng(seed))
-    return members.fit_boosted(candidate.params, X, y, weight)
+    return members.fit_boosted(candidate.params, X, y, weight, seed)
 
 
 def fit_others(table: Table, rows: NDArray[np.bool_], seed: int) -> tuple[Member, ...]:

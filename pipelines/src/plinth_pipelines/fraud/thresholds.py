@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from plinth_algorithms.classification import ConfusionCounts, confusion_counts
+from plinth_contracts.model import Thresholds
 
 FALSE_POSITIVE_RATES = {"monitor": 0.01, "step_up": 0.005, "block": 0.001}
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Lowest scores that are monitored, asked for a second factor, blocked; in ascending order."""
-
-    monitor: float
-    step_up: float
-    block: float
 
 
 def choose(scores: NDArray[np.float64], y: NDArray[np.int64]) -> Thresholds:

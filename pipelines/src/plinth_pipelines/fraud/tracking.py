@@ -16,10 +16,13 @@ from matplotlib.figure import Figure
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from plinth_pipelines.fraud.onnx_model import INPUT, MEMBERS, OUTPUT
+from plinth_contracts.model import FEATURES, MEMBERS, PROBABILITIES
+from plinth_pipelines.fraud.succession import Present
 
 ALIAS = "champion"
 FILES = {"MLmodel", "model.onnx"}
+_NOBODY = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""MLflow's answers where it knows no such model, and no such alias of it."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ def register(
     name: str,
     model: Any,
     record: Record,
-    alias: str = ALIAS,
+    alias: str | None = ALIAS,
     *,
     run_name: str | None = None,
 ) -> Registered:
-    """Log a run with its ONNX model, register it as a new version of `name`, point the alias at it.
+    """Log a run with its ONNX model, register it as a new version of `name`, point the alias, if any, at it.
 
     Without `run_name` MLflow makes one up. Sets the process's MLflow tracking URI.
 
@@ -88,10 +91,30 @@ def register(
     if missing:
         raise RuntimeError(f"logged model {logged.model_id} lacks {sorted(missing)}")
     registered = mlflow.register_model(logged.model_uri, name)
-    client.set_registered_model_alias(name, alias, registered.version)
+    if alias is not None:
+        client.set_registered_model_alias(name, alias, registered.version)
     return Registered(
         name, int(registered.version), run.info.run_id, logged.model_uri, run.info.run_name or ""
     )
+
+
+def present(tracking_uri: str, name: str, alias: str) -> Present | None:
+    """The version that has the alias; None where nobody has it.
+
+    Sets the process's MLflow tracking URI. Raises mlflow.MlflowException when the server cannot be reached or
+    lacks the files of that version.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        found = mlflow.MlflowClient(tracking_uri).get_model_version_by_alias(name, alias)
+    except mlflow.MlflowException as error:
+        if error.error_code in _NOBODY:
+            return None
+        raise
+    uri = f"models:/{name}/{found.version}"
+    metadata = mlflow.models.get_model_info(uri).metadata or {}
+    fingerprint = str(metadata.get("feature_fingerprint"))
+    return Present(int(found.version), fingerprint, lambda: mlflow.onnx.load_model(uri))
 
 
 def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:
@@ -105,8 +128,8 @@ def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:
 
 
 def _signature(n_features: int, n_members: int) -> Any:
-    outputs = ((MEMBERS, n_members), (OUTPUT, 2))
+    outputs = ((MEMBERS, n_members), (PROBABILITIES, 2))
     return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_features), INPUT)]),
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_features), FEATURES)]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width), name) for name, width in outputs]),
     )

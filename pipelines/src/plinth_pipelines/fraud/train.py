@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from plinth_algorithms import resampling
+from plinth_contracts.model import Thresholds
 from plinth_features import spec
 from plinth_features.spec import FeatureService
 from plinth_pipelines import terminal
@@ -24,15 +25,17 @@ from plinth_pipelines.fraud import (
     provenance,
     record,
     selection,
+    succession,
     tracking,
     train_view,
 )
 from plinth_pipelines.fraud.ensemble import Ensemble
-from plinth_pipelines.fraud.members import Member
+from plinth_pipelines.fraud.members import Member, Rows
 from plinth_pipelines.fraud.protocol import Evaluation, Protocol, Split
 from plinth_pipelines.fraud.selection import FULL, QUICK, Search, Selection, Table
 from plinth_pipelines.fraud.simulate import PUBLISHED, simulate
-from plinth_pipelines.fraud.thresholds import Thresholds, choose
+from plinth_pipelines.fraud.succession import Succession
+from plinth_pipelines.fraud.thresholds import choose
 from plinth_pipelines.fraud.tracking import Registered
 
 Progress = Callable[[str, float], None]
@@ -47,7 +50,11 @@ precision in the walk, three tenths gain 0.001 for half as much time again."""
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What to train on what. source and source_config say where the transactions came from."""
+    """What to train on what. source and source_config say where the transactions came from.
+
+    seed: of every random choice: rows thinned, rows made by resampling, rows and columns of each tree.
+    force: take the alias even from a better version. Any alias but `champion` is taken without asking.
+    """
 
     service: FeatureService
     protocol: Protocol = field(default_factory=lambda: Protocol(train_days=TRAIN_DAYS))
@@ -56,6 +63,7 @@ class TrainConfig:
     seed: int = 0
     model_name: str = "fraud"
     alias: str = tracking.ALIAS
+    force: bool = False
     experiment: str = "fraud"
     source: str = "unknown"
     source_config: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +77,7 @@ class TrainedModel:
     evaluation: Evaluation
     thresholds: Thresholds
     onnx_difference: float
+    succession: Succession
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def run(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """Select, train and register a model under the alias.
+    """Select, train and register a model under the alias, unless the version that has it is better.
 
     Selection, calibration and thresholds come from weeks inside the training days, so that the test days
     decide nothing. `progress` is called with the name of the step begun and the share of steps done.
@@ -113,6 +122,7 @@ def run(
     converted = onnx_model.convert(ensemble, X.shape[1])
     difference = onnx_model.check(converted, ensemble, X)
     report("mlflow", 0.85)
+    heir = _succession(tracking_uri, config, data, X, evaluation)
     result = record.Result(
         service=config.service,
         manifest=provenance.manifest(transactions, config.source, dict(config.source_config)),
@@ -139,6 +149,7 @@ def run(
         y=data.table.y[data.final.test],
         scores=scores,
         onnx_difference=difference,
+        succession=heir,
     )
     registered = tracking.register(
         tracking_uri,
@@ -146,11 +157,26 @@ def run(
         config.model_name,
         converted,
         record.of(result),
-        config.alias,
+        config.alias if heir.takes else None,
         run_name=f"{config.model_name} {config.protocol.test_start} {'+'.join(ensemble.names)}",
     )
     report("done", 1.0)
-    return TrainedModel(registered, evaluation, thresholds, difference)
+    return TrainedModel(registered, evaluation, thresholds, difference, heir)
+
+
+def _succession(
+    tracking_uri: str, config: TrainConfig, data: Prepared, X: Rows, evaluation: Evaluation
+) -> Succession:
+    """Whether the new version takes the alias from the present one, by the rows X of the test."""
+    if config.force or config.alias != tracking.ALIAS:
+        return succession.forced()
+    return succession.decide(
+        tracking.present(tracking_uri, config.model_name, config.alias),
+        config.service.fingerprint,
+        evaluation.average_precision,
+        X,
+        lambda scores: data.table.evaluate(scores, data.final.test).average_precision,
+    )
 
 
 def prepare(config: TrainConfig, transactions: pd.DataFrame) -> Prepared:
@@ -207,6 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test-start", type=date.fromisoformat, default=Protocol().test_start)
     parser.add_argument("--train-days", type=int, default=TRAIN_DAYS)
     parser.add_argument("--alias", default=tracking.ALIAS, help="which one is moved to the new version")
+    parser.add_argument("--force", action="store_true", help="move it even from a better version")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice of the run")
     parser.add_argument("--quick", action="store_true", help="take the chosen parameters, select nothing")
     options = parser.parse_args(arguments)
     source = str(options.transactions) if options.transactions else "simulate"
@@ -214,7 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service=spec.load(options.features),
         protocol=Protocol(test_start=options.test_start, train_days=options.train_days),
         search=QUICK if options.quick else FULL,
+        seed=options.seed,
         alias=options.alias,
+        force=options.force,
         source=source,
         source_config={} if options.transactions else msgspec.to_builtins(asdict(PUBLISHED)),
     )

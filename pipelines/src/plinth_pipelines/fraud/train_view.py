@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def table(model: TrainedModel, alias: str) -> Table:
-    """A new version: where it is found, its figures on the test days, and where scores are cut."""
+    """A new version: whether it took the alias, its figures on the test days, and where scores are cut."""
     registered, found, cut = model.registered, model.evaluation, model.thresholds
-    view = Table(
-        title=f"{registered.name} version {registered.version} is {alias}",
-        show_header=False,
-        title_justify="left",
-    )
+    title, why = f"{registered.name} version {registered.version} is {alias}", model.succession.why
+    if not model.succession.takes:
+        title = f"{registered.name} version {registered.version} is registered, and NOT {alias}"
+        why += f"; what served goes on serving, `--force` moves {alias} all the same"
+    view = Table(title=title, caption=why, show_header=False, title_justify="left", caption_justify="left")
     view.add_column(style="dim")
     view.add_column(justify="right")
     view.add_row("run", registered.run_name)

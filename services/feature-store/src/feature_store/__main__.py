@@ -32,6 +32,7 @@ def engine() -> int:
     client = redis.connect(settings.redis_url)
     health = Health()
     health.add("redis", redis.check(client))
+    redis.Memory(client, registry)
     warm()
     views = spec.load(settings.feature_spec).views
     layouts = {view.name: Layout(view) for view in views}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -13,17 +12,19 @@ from fastapi import APIRouter, Depends, FastAPI, Path
 from fastapi import Response as FastResponse
 from msgspec import Meta, Struct
 from msgspec.structs import replace
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
-from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
+from pydantic import BaseModel, Field
 
 from fraud_scorer.core.answer import Answer, Answers
 from fraud_scorer.core.labels import label_id
-from fraud_scorer.events import message, outgoing, received
+from fraud_scorer.edge import ID_PATTERN, ObservedAt, SomeId, database
+from fraud_scorer.events import outgoing, received
 from fraud_scorer.gatherer import Gatherer
 from fraud_scorer.ledger import Ledger, Recorded
-from fraud_scorer.metrics import LabelMetrics, ScorerMetrics
+from fraud_scorer.ledger_metrics import LabelMetrics
+from fraud_scorer.metrics import ScorerMetrics
+from fraud_scorer.records import message
 from fraud_scorer.service import Arrival, Decided, FraudScorer, Serving
-from plinth_contracts.events import LabelSource, TransactionReceived, check_not_ahead, check_times
+from plinth_contracts.events import LabelSource, TransactionReceived, check_not_ahead
 from plinth_kit import tracing
 from plinth_kit.auth import Role
 from plinth_kit.fastapi_adapter import answers, requires
@@ -51,16 +52,6 @@ class BatchOut(Struct, frozen=True):
     decisions: tuple[Answer, ...]
 
 
-ID_PATTERN = r"^[!-~]{1,64}$"
-SomeId = Annotated[str, Field(pattern=ID_PATTERN)]
-
-
-def _in_range(observed_at: datetime) -> datetime:
-    check_times(observed_at=observed_at)
-    check_not_ahead("observed_at", observed_at, datetime.now(UTC))
-    return observed_at
-
-
 class LabelIn(BaseModel):
     """Body of `POST /v1/labels`. The decision is named by its id or by that of its transaction."""
 
@@ -68,7 +59,7 @@ class LabelIn(BaseModel):
     transaction_id: SomeId | None = None
     label: bool = Field(description="true: it was fraud")
     source: LabelSource = LabelSource.ANALYST
-    observed_at: Annotated[AwareDatetime, AfterValidator(_in_range)]
+    observed_at: ObservedAt
 
 
 class LabelOut(BaseModel):
@@ -79,15 +70,6 @@ class LabelOut(BaseModel):
     transaction_id: str
     label: bool
     previous_label: bool | None
-
-
-@contextmanager
-def database() -> Iterator[None]:
-    """A database that is away, hangs or has no schema yet becomes a Problem 503."""
-    try:
-        yield
-    except (OperationalError, ProgrammingError, TimeoutError) as error:
-        raise Problem(503, detail="the database is away: try again") from error
 
 
 class Decider:

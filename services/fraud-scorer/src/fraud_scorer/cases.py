@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 from msgspec import Struct
@@ -18,8 +18,8 @@ from fraud_scorer import case_rows as table
 from fraud_scorer.case_rows import CaseEvent, Filed, Tally, Wanted, rows
 from fraud_scorer.core import cases as core
 from fraud_scorer.core.cases import Case, EscalationPolicy, NotAllowed, Resolution, Suspect
-from fraud_scorer.events import SERVICE, message
 from fraud_scorer.ledger import Judged, Ledger, Statement
+from fraud_scorer.records import SERVICE, message
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource
 from plinth_kit.kafka.message import Outgoing
 
@@ -48,11 +48,15 @@ class Act(Struct, frozen=True):
 
 
 class Ruling(Struct, frozen=True):
-    """What the transactions of a case were: all of them the same, apart from the exceptions (true: fraud)."""
+    """What the transactions of a case were: all of them the same, apart from the exceptions (true: fraud).
+
+    observed_at: when that became known, None: when it is said.
+    """
 
     resolution: Resolution
     exceptions: Mapping[str, bool] = {}
     note: str | None = None
+    observed_at: datetime | None = None
 
 
 class CaseFile(Struct, frozen=True):
@@ -69,6 +73,13 @@ class Summary(Struct, frozen=True):
     cases: list[Tally]
     overdue: int
     median_seconds_to_resolve: float | None
+
+
+class Filing(NamedTuple):
+    """What recording decisions has led to: cases opened, and labels that had waited for their decision."""
+
+    opened: list[Case]
+    judged: list[Judged]
 
 
 class Settled(Struct, frozen=True):
@@ -91,18 +102,18 @@ class Cases:
         self._policy = policy
         self._new_id = new_id
 
-    def record(self, decisions: Sequence[DecisionMade], now: datetime) -> list[Case]:
-        """Record decisions in the ledger and put those that need it into cases; the cases that this opened.
+    def record(self, decisions: Sequence[DecisionMade], now: datetime) -> Filing:
+        """Record decisions in the ledger and put those that need it into cases.
 
         One transaction, so no decision is recorded without its case. A decision that is in a case already
         changes nothing.
         """
         if not decisions:
-            return []
+            return Filing([], [])
         ids = [d.transaction_id for d in decisions if core.needs_case(d.outcome, d.let_through)]
         with self._ledger.transaction() as connection:
-            self._ledger.record_decisions(decisions, connection)
-            return self._file(connection, ids, now) if ids else []
+            judged = self._ledger.record_decisions(decisions, connection)
+            return Filing(self._file(connection, ids, now) if ids else [], judged)
 
     def escalate_overdue(self, now: datetime) -> list[Case]:
         """Raise every case that is past its deadline by one tier and return them.
@@ -197,8 +208,8 @@ class Cases:
         """Settle a case and label its transactions, in one transaction.
 
         The ruling by which the case was resolved, said again, changes nothing and gives the same labels,
-        whatever the version. Raises TierTooHigh above `highest_tier`, and core.UnknownTransactions for
-        exceptions that the case does not hold.
+        whatever the version and the time at which it became known. Raises TierTooHigh above `highest_tier`,
+        and core.UnknownTransactions for exceptions that the case does not hold.
         """
         with self._ledger.transaction() as connection:
             case = _one(connection, table.BY_ID_LOCKED, case_id)
@@ -207,13 +218,14 @@ class Cases:
             decisions = rows(connection, table.DECISIONS_OF, Filed, {"id": case_id, "limit": None})
             ids = [decision.transaction_id for decision in decisions]
             verdicts = core.verdicts(ids, ruling.resolution, ruling.exceptions)
-            known_ts = case.resolved_ts or act.now
+            resolved_ts = case.resolved_ts or act.now
             repeated = case.resolved_ts is not None and all(
                 decision.fraud is verdicts[decision.transaction_id] for decision in decisions
             )
             if not repeated:
-                case = _settle(connection, case, act, verdicts, ruling.note)
-            said = [_statement(case, decision, verdicts, known_ts) for decision in decisions]
+                case = _settle(connection, case, act, verdicts, ruling)
+            known_ts = ruling.observed_at or resolved_ts
+            said = [_statement(case, decision, verdicts, resolved_ts, known_ts) for decision in decisions]
             labels, judged = self._ledger.add_labels(said, connection)
         return Settled(case, labels, judged, repeated)
 
@@ -278,20 +290,25 @@ def _write(connection: sql.Connection, case: Case, act: Act, what: str, details:
 
 
 def _settle(
-    connection: sql.Connection, case: Case, act: Act, verdicts: Mapping[str, bool], note: str | None
+    connection: sql.Connection, case: Case, act: Act, verdicts: Mapping[str, bool], ruling: Ruling
 ) -> Case:
     after = core.resolved(case, core.resolution_of(verdicts), act.now)
     _check_version(case, act)
     table.judge(connection, verdicts)
-    _write(connection, after, act, "resolved", {"resolution": after.resolution})
-    if note is not None:
-        table.append(connection, act.who, act.now, [(after, "noted", {"text": note})])
+    details: dict[str, Any] = {"resolution": after.resolution}
+    if ruling.observed_at is not None:
+        details["observed_at"] = ruling.observed_at
+    _write(connection, after, act, "resolved", details)
+    if ruling.note is not None:
+        table.append(connection, act.who, act.now, [(after, "noted", {"text": ruling.note})])
     return after
 
 
-def _statement(case: Case, decision: Filed, verdicts: Mapping[str, bool], known_ts: datetime) -> Statement:
+def _statement(
+    case: Case, decision: Filed, verdicts: Mapping[str, bool], resolved_ts: datetime, known_ts: datetime
+) -> Statement:
     fraud = verdicts[decision.transaction_id]
-    label_id = core.label_id(case.case_id, decision.transaction_id, fraud, known_ts)
+    label_id = core.label_id(case.case_id, decision.transaction_id, fraud, resolved_ts)
     return Statement(decision, label_id, float(fraud), LabelSource.ANALYST, known_ts)
 
 

@@ -15,12 +15,12 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from msgspec import Struct
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fraud_scorer.app import ID_PATTERN, database
 from fraud_scorer.case_rows import CaseEvent, Filed, Place, Wanted
 from fraud_scorer.cases import Act, Cases, Publish, Ruling, Summary, TierTooHigh, UnknownCase
 from fraud_scorer.core.cases import TIERS, Case, NotAllowed, Resolution, Status, UnknownTransactions
-from fraud_scorer.events import message
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.edge import ID_PATTERN, ObservedAt, SomeId, database
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.records import message
 from plinth_kit.auth import Principal, Role
 from plinth_kit.fastapi_adapter import answers, requires
 from plinth_kit.kafka.message import Outgoing
@@ -38,7 +38,6 @@ def _visible(text: str) -> str:
     return text
 
 
-Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Reason = Annotated[str, Field(max_length=500), AfterValidator(_visible)]
 Text = Annotated[str, Field(max_length=4000), AfterValidator(_visible)]
 
@@ -58,7 +57,7 @@ class ActIn(BaseModel):
 class AssignIn(ActIn):
     """Body of `POST /v1/cases/{case_id}/assign`; null gives the case back to the queue."""
 
-    assignee: Id | None
+    assignee: SomeId | None
 
 
 class NoteIn(ActIn):
@@ -74,11 +73,17 @@ class ReasonIn(ActIn):
 
 
 class ResolveIn(ActIn):
-    """Body of `POST /v1/cases/{case_id}/resolve`; `transactions` are exceptions, true: it was fraud."""
+    """Body of `POST /v1/cases/{case_id}/resolve`; `transactions` are exceptions, true: it was fraud.
+
+    `observed_at`: when that became known, if not just now: a replayed history is labelled at its own time.
+    """
 
     resolution: Literal[Resolution.FRAUD, Resolution.GENUINE]
-    transactions: Annotated[dict[Id, bool], Field(max_length=MAX_EXCEPTIONS)] = Field(default_factory=dict)
+    transactions: Annotated[dict[SomeId, bool], Field(max_length=MAX_EXCEPTIONS)] = Field(
+        default_factory=dict
+    )
     note: Text | None = None
+    observed_at: ObservedAt | None = None
 
 
 class CasePage(Struct, frozen=True):
@@ -127,8 +132,8 @@ def router(
     def queue(
         status: Status | None = None,
         tier: Annotated[int | None, Query(ge=TIERS[0], le=TIERS[-1])] = None,
-        assignee: Id | None = None,
-        customer_id: Id | None = None,
+        assignee: SomeId | None = None,
+        customer_id: SomeId | None = None,
         overdue: bool | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
         cursor: Annotated[str | None, Query(max_length=256)] = None,
@@ -192,7 +197,7 @@ def router(
     def resolve(case_id: CaseId, body: ResolveIn, who: Operator) -> Response:
         """Say what the transactions of a case were; each gets a label. The highest tier needs an approver."""
         highest = TIERS[-1] if who.role >= Role.APPROVER else TIERS[-2]
-        ruling = Ruling(body.resolution, body.transactions, body.note)
+        ruling = Ruling(body.resolution, body.transactions, body.note, body.observed_at)
         with _refusals(case_id):
             settled = cases.resolve(case_id, act(who, body), ruling, highest)
         labels.judged(settled.judged)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from fraud_scorer.core.decision import alert_raised, decision_made, prediction_logs
+from fraud_scorer.records import Extra, message
 from fraud_scorer.service import Decided
-from plinth_contracts import codec
-from plinth_contracts.events import Event, TransactionReceived
+from plinth_contracts.events import TransactionReceived
 from plinth_kit.kafka.message import Outgoing
 
-SERVICE = "fraud-scorer"
 DECIDED = ("plinth_decided", b"1")
 """Header of a transaction whose decision is in the log already: nobody needs to decide it."""
-Extra = Iterable[tuple[str, bytes]]
 
 
 def outgoing(decided: Decided, names: Sequence[str], extra: Extra = ()) -> list[Outgoing]:
@@ -34,10 +32,3 @@ def received(transaction: TransactionReceived, known_ts: datetime, extra: Extra 
     """A transaction that came over HTTP and is decided."""
     key, event_id = transaction.customer_id.encode(), transaction.transaction_id
     return message(transaction, key, event_id, known_ts, (DECIDED, *extra))
-
-
-def message(event: Event, key: bytes, event_id: str, time: datetime, extra: Extra = ()) -> Outgoing:
-    """One event as a Kafka record."""
-    topic = codec.topic_of(type(event))
-    headers = codec.headers(topic, event_id=event_id, source=SERVICE, time=time, extra=extra)
-    return Outgoing(topic, key, codec.encode(event), headers)

@@ -18,11 +18,14 @@ from alembic import command
 from alembic.config import Config
 from msgspec import Struct
 
+from fraud_scorer import impatient
 from plinth_contracts.events import DecisionMade, LabelObserved, LabelSource
 
 STATEMENT_MS = 15_000
 MIGRATION_LOCK = 7_461_001
 """Advisory lock under which one process at a time migrates."""
+MATCHING_LOCK = 7_461_004
+"""Advisory lock by which a decision and its label, recorded at once by two processes, see each other."""
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
@@ -48,7 +51,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
 
 
 class Judged(Struct, frozen=True):
-    """A label that was new, and the decision it judges (outcome None: not decided here).
+    """A label and the decision it judges (outcome None: none is recorded), told when the later of them came.
 
     `propensity` is the probability of that decision under the policy, `let_through` whether chance made it.
     """
@@ -71,13 +74,19 @@ limit 1
 """
 
 _INSERT_DECISIONS = """
-insert into decisions
-  (decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
-   rule_score, reasons, let_through, propensity, policy, degraded)
-select decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
-   rule_score, reasons, let_through, propensity, policy, degraded
-from json_populate_recordset(null::decisions, cast(:rows as json))
-on conflict do nothing
+with new as (
+  insert into decisions
+    (decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
+     rule_score, reasons, let_through, propensity, policy, degraded)
+  select decision_id, transaction_id, customer_id, terminal_id, amount_minor, event_ts, outcome, score,
+     rule_score, reasons, let_through, propensity, policy, degraded
+  from json_populate_recordset(null::decisions, cast(:rows as json))
+  on conflict do nothing
+  returning transaction_id, outcome, amount_minor, let_through, propensity
+)
+select l.label, new.outcome, new.amount_minor, new.let_through, new.propensity
+from new join labels l using (transaction_id)
+where l.previous_label is null
 """
 
 _INSERT_LABELS = """
@@ -95,10 +104,13 @@ from new left join decisions d using (transaction_id)
 where new.previous_label is null
 """
 
+_ONE_RECORDS = "select pg_advisory_xact_lock_shared(:lock)"
+_NOBODY_RECORDS = "select pg_advisory_xact_lock(:lock)"
+
 _LOCK_DECISIONS = "select 1 from decisions where decision_id = any(:ids) order by decision_id for update"
 
 _LABELS_OF = """
-select transaction_id, label_id, label, previous_label from labels where transaction_id = any(:ids)
+select transaction_id, label_id, label, previous_label, known_ts from labels where transaction_id = any(:ids)
 order by said
 """
 
@@ -114,9 +126,13 @@ class Statement(Struct, frozen=True):
 
 
 class Ledger:
-    """The database of decisions and labels. Errors pass through as sqlalchemy.exc.SQLAlchemyError."""
+    """The database of decisions and labels. Errors pass through as sqlalchemy.exc.SQLAlchemyError.
 
-    def __init__(self, url: str) -> None:
+    patience_s: so long one query may wait for a server that hangs, None: for ever. A recorder waits, a caller
+    of the API does not.
+    """
+
+    def __init__(self, url: str, patience_s: float | None = None) -> None:
         self._engine = sql.create_engine(
             url,
             pool_pre_ping=True,
@@ -124,6 +140,8 @@ class Ledger:
             pool_timeout=2,
             connect_args={"connect_timeout": 2, "options": f"-c statement_timeout={STATEMENT_MS}"},
         )
+        if patience_s is not None:
+            impatient.bound(self._engine, patience_s)
 
     def migrate(self) -> None:
         """Bring the schema up to date; safe when several processes do it at once."""
@@ -168,17 +186,21 @@ class Ledger:
 
     def record_decisions(
         self, decisions: Sequence[DecisionMade], within: sql.Connection | None = None
-    ) -> None:
-        """Insert decisions that are not there yet."""
-        if decisions:
-            with self.transaction(within) as connection:
-                connection.execute(sql.text(_INSERT_DECISIONS), {"rows": as_json(decisions)})
+    ) -> list[Judged]:
+        """Insert decisions that are not there yet; what labels that came before them say of them."""
+        if not decisions:
+            return []
+        with self.transaction(within) as connection:
+            connection.execute(sql.text(_ONE_RECORDS), {"lock": MATCHING_LOCK})
+            values = {"rows": as_json(decisions)}
+            return [Judged(*row) for row in connection.execute(sql.text(_INSERT_DECISIONS), values)]
 
     def record_labels(self, labels: Sequence[LabelObserved]) -> list[Judged]:
         """Insert labels that are not there yet; those that judge a transaction for the first time."""
         if not labels:
             return []
         with self.transaction() as connection:
+            connection.execute(sql.text(_NOBODY_RECORDS), {"lock": MATCHING_LOCK})
             return _insert_labels(connection, labels)
 
     def find(self, some_id: str) -> Recorded | None:
@@ -207,13 +229,15 @@ class Ledger:
                 sql.text(_LOCK_DECISIONS), {"ids": [said.decision.decision_id for said in statements]}
             )
             ids = [said.decision.transaction_id for said in statements]
-            known: dict[str, float | None] = {}
+            known: dict[str, tuple[float | None, datetime]] = {}
             last: dict[str, float] = {}
             for row in connection.execute(sql.text(_LABELS_OF), {"ids": ids}):
-                known[row.label_id] = row.previous_label
+                known[row.label_id] = (row.previous_label, row.known_ts)
                 last[row.transaction_id] = row.label
             events = [
-                _observed(said, known.get(said.label_id, last.get(said.decision.transaction_id)))
+                _observed(
+                    said, *known.get(said.label_id, (last.get(said.decision.transaction_id), said.known_ts))
+                )
                 for said in statements
             ]
             return events, _insert_labels(connection, events)
@@ -234,7 +258,7 @@ def _insert_labels(connection: sql.Connection, labels: Sequence[LabelObserved]) 
     return [Judged(*row) for row in connection.execute(sql.text(_INSERT_LABELS), values)]
 
 
-def _observed(said: Statement, previous: float | None) -> LabelObserved:
+def _observed(said: Statement, previous: float | None, known_ts: datetime) -> LabelObserved:
     decision = said.decision
     return LabelObserved(
         label_id=said.label_id,
@@ -243,7 +267,7 @@ def _observed(said: Statement, previous: float | None) -> LabelObserved:
         prediction_id=decision.decision_id,
         entities={"customer": decision.customer_id, "terminal": decision.terminal_id},
         event_ts=decision.event_ts,
-        known_ts=said.known_ts,
+        known_ts=known_ts,
         label=said.label,
         previous_label=previous,
         amount_minor=decision.amount_minor,

@@ -12,12 +12,10 @@ import yaml
 from numpy.typing import NDArray
 
 from fraud_scorer.core.decision import Version
-from fraud_scorer.core.policy import Thresholds
 from fraud_scorer.service import Scores
 from plinth_algorithms import onnx_trees, tree_shap
+from plinth_contracts.model import MEMBERS, PROBABILITIES, Thresholds
 from plinth_features.spec import FeatureService
-
-PROBABILITIES, MEMBERS = "probabilities", "members"
 
 
 class ModelRefused(Exception):

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, OperationalError, ProgrammingError
 
 from fraud_scorer.cases import Cases, Publish
 from fraud_scorer.ledger import Ledger
-from fraud_scorer.metrics import CaseMetrics, LabelMetrics
+from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from plinth_contracts import codec
 from plinth_contracts.events import DecisionMade, LabelObserved
 from plinth_kit.health import Health
@@ -65,7 +65,9 @@ class RecordHandler:
             except msgspec.DecodeError as error:
                 invalid.append(Invalid(message, str(error)))
         try:
-            self._case_metrics.opened(self._cases.record(decisions, self._now()))
+            recorded = self._cases.record(decisions, self._now())
+            self._case_metrics.opened(recorded.opened)
+            self._metrics.judged(recorded.judged)
             self._metrics.judged(self._ledger.record_labels(labels))
         except (OperationalError, ProgrammingError) as error:  # away, or its schema is not there yet
             raise Unavailable("postgres") from error

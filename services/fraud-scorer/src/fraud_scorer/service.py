@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from fraud_scorer.core.decision import EXPLAINED_FEATURES, Decision, Shadow, Version, decision_id
 from fraud_scorer.core.features import Features, Reader, Reads
-from fraud_scorer.core.policy import BLOCK, ORDER, Judge, Thresholds
+from fraud_scorer.core.policy import BLOCK, ORDER, Judge
 from plinth_contracts.events import Outcome, TransactionReceived
+from plinth_contracts.model import Thresholds
 from plinth_features import projection
 from plinth_features.projection import Projected
 from plinth_features.spec import FeatureService

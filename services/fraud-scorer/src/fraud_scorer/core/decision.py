@@ -138,6 +138,7 @@ def _prediction(
 
 def decision_made(decision: Decision, transaction: TransactionReceived) -> DecisionMade:
     """The event that a payment system waits for."""
+    model = decision.model
     return DecisionMade(
         decision_id=decision.decision_id,
         transaction_id=transaction.transaction_id,
@@ -152,6 +153,9 @@ def decision_made(decision: Decision, transaction: TransactionReceived) -> Decis
         let_through=decision.let_through,
         propensity=decision.propensity,
         policy=decision.policy,
+        rules=decision.rules,
+        model_name="" if model is None else model.name,
+        model_version="" if model is None else model.version,
         degraded=decision.degraded,
     )
 

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from plinth_contracts.events import Outcome
+from plinth_contracts.model import Thresholds
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -33,22 +34,6 @@ Weight = Annotated[float, Meta(gt=0.0, le=1.0)]
 
 class PolicyError(ValueError):
     """A policy that cannot be followed; the text says what to change."""
-
-
-class Thresholds(Struct, frozen=True, forbid_unknown_fields=True):
-    """Least score in [0, 1] for each outcome above `approve`."""
-
-    monitor: float
-    step_up: float
-    block: float
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.monitor <= self.step_up <= self.block:
-            raise ValueError("thresholds must rise from monitor over step_up to block")
-
-    def steps(self) -> Floats:
-        """The three thresholds in order."""
-        return np.array([self.monitor, self.step_up, self.block])
 
 
 class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,10 +146,10 @@ class Judge:
         """
         fired = (features[:, self._rule_at] > self._above) & self.evaluable(known)
         rule_score = np.minimum(fired @ self._weights, 1.0).round(6)
-        level = _level(rule_score[:, None], self.policy.rule_thresholds.steps())
+        level = _level(rule_score[:, None], _steps(self.policy.rule_thresholds))
         if scores is not None and thresholds is not None:
             factor = self._factor(features, known)
-            level = np.maximum(level, _level(scores[:, None], thresholds.steps() * factor[:, None]))
+            level = np.maximum(level, _level(scores[:, None], _steps(thresholds) * factor[:, None]))
         return Verdicts(level, rule_score, fired)
 
     def reasons(self, fired: Sequence[bool], contributions: Sequence[tuple[int, float]]) -> tuple[str, ...]:
@@ -207,6 +192,10 @@ def draw(transaction_id: str, key: bytes = b"") -> float:
         transaction_id.encode(), digest_size=8, key=key[: hashlib.blake2b.MAX_KEY_SIZE], person=b"let-through"
     ).digest()
     return int.from_bytes(digest, "little") / 2**64
+
+
+def _steps(thresholds: Thresholds) -> Floats:
+    return np.array([thresholds.monitor, thresholds.step_up, thresholds.block])
 
 
 def _level(scores: Floats, steps: Floats) -> Levels:
