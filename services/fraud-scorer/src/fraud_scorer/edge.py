@@ -24,7 +24,7 @@ def _in_range(observed_at: datetime) -> datetime:
 
 
 ObservedAt = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_range)]
-"""When the truth about a transaction became known; never from the future."""
+"""When the truth about a transaction became known; no more than a day ahead."""
 
 
 @contextmanager
