@@ -20,7 +20,7 @@ from plinth_kit.settings import load
 from plinth_kit.worker import run_worker
 
 SERVICE = "feature-store"
-PATIENCE_MS = 100
+PATIENCE_MS = 50
 """Who scores adds what rows lack, exactly, but cannot take away what they have too early: better behind."""
 
 
