@@ -84,12 +84,12 @@ def test_a_label_and_its_decision_recorded_at_once_meet_once(ledger: Ledger) -> 
 
 
 def test_a_server_that_does_not_answer_is_given_up_and_asked_again_later(postgres_url: str) -> None:
-    ledger = Ledger(postgres_url, patience_s=0.3)
+    ledger = Ledger(postgres_url, patience_s=2.0)
     for _ in range(2):
         with pytest.raises(OperationalError, match="no answer within"), ledger.transaction() as connection:
             connection.execute(sql.text("select pg_sleep(60)"))
         with ledger.transaction() as connection:
-            assert connection.execute(sql.text("select 7 from pg_sleep(0.15)")).scalar() == 7
+            assert connection.execute(sql.text("select 7")).scalar() == 7
     ledger.close()
 
 

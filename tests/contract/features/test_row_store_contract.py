@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from plinth_features.packing import Damaged
 from plinth_features.rows import Layout
 from plinth_features.spec import DAY, Aggregation, View
 from plinth_features.store import MemoryRows, RedisRows, RowStore, StateLost, keys, marker
@@ -105,3 +106,22 @@ def test_another_definition_has_other_keys() -> None:
         aggregations=(Aggregation(feature="n", function="count", window_s=2 * DAY),),
     )
     assert keys(Layout(changed), ["a"]) != keys(LAYOUT, ["a"])
+
+
+@pytest.mark.parametrize("found", [b"what is this?", b"8 bytes."])
+def test_what_is_no_row_is_told_and_forgotten(
+    store: RowStore, found: bytes, request: pytest.FixtureRequest
+) -> None:
+    assert store.write(["a", "b"], LAYOUT.empty(2)) == []
+    store.put_markers([MARK])
+    (key,) = keys(LAYOUT, ["b"])
+    if isinstance(store, MemoryRows):
+        store._rows[key] = found
+    else:
+        request.getfixturevalue("redis_client").set(key, found)
+    with pytest.raises(Damaged) as damaged:
+        store.read(["a", "b"])
+    assert damaged.value.row == 1
+    store.forget(["b"], [MARK])
+    assert store.read(["a", "b"])[:, VERSION].tolist() == [1, 0]
+    assert store.missing([MARK]) == [MARK]

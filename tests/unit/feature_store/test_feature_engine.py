@@ -19,7 +19,7 @@ from plinth_contracts import codec, topics
 from plinth_contracts.events import FeatureUpdate, LabelObserved, TransactionReceived
 from plinth_features import spec
 from plinth_features.rows import Layout
-from plinth_features.store import MemoryRows
+from plinth_features.store import MemoryRows, keys
 from plinth_features.words import VERSION
 from plinth_kit.kafka.memory import MemoryBroker
 from plinth_kit.kafka.message import Handled, Message, Outgoing
@@ -247,6 +247,20 @@ def test_an_emptied_store_is_rebuilt_from_the_log() -> None:
             SERVICE.views, platform.stores, topics.by_name(), EngineMetrics(CollectorRegistry())
         ).topics
     )
+
+
+def test_a_damaged_row_is_rebuilt_from_the_log() -> None:
+    platform, undisturbed = Platform(), Platform()
+    for one in (platform, undisturbed):
+        one.send(*(transaction(n, customer=n % 3) for n in range(20)))
+        one.run()
+    layout, store = platform.stores["customer_transactions"]
+    (key,) = keys(layout, ["c-2"])
+    store._rows[key] = b"no row at all"
+    for one in (platform, undisturbed):
+        one.send(transaction(20, customer=2))
+        one.run()
+    assert platform.rows() == undisturbed.rows()
 
 
 def test_an_event_from_a_distant_future_becomes_a_dead_letter_and_moves_no_window() -> None:

@@ -18,9 +18,19 @@ import numpy as np
 
 from plinth_features.words import VERSION, Rows
 
+MAX_WORDS = 1 << 15
+"""Words of a row; so many can be counted in its header."""
 _HEADER = 16
 _SHORT, _MIDDLE, _LONG = 1, 2, 3
 """Codes; 0 is a word as in an empty row."""
+
+
+class Damaged(Exception):
+    """Bytes that `pack` did not make; `row`: the first of them."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"stored row {row} is damaged")
+        self.row = row
 
 
 def pack(rows: Rows, empty: Rows) -> list[bytes]:
@@ -36,14 +46,15 @@ def pack(rows: Rows, empty: Rows) -> list[bytes]:
 def unpack(values: Sequence[bytes | None], empty: Rows) -> Rows:
     """Rows [values, words] from what `pack` made of them, for the caller to change; None is an empty row.
 
-    ValueError for bytes that `pack` did not make.
+    Raises Damaged for bytes that `pack` did not make.
     """
     sizes = [0 if value is None else len(value) for value in values]
     rows, ends = np.repeat(empty, len(values), axis=0), np.cumsum(sizes, dtype=np.int64)
     packed = np.frombuffer(b"".join([value or b"" for value in values]), dtype=np.uint8)
-    damaged = 0 if len(packed) % 8 else _unpack(*_views(packed), ends, _codes(empty.shape[1]), rows)
+    odd = [row for row, size in enumerate(sizes) if size % 8]
+    damaged = odd[0] if odd else _unpack(*_views(packed), ends, _codes(empty.shape[1]), rows)
     if damaged >= 0:
-        raise ValueError("a stored row is damaged")
+        raise Damaged(damaged)
     return rows
 
 
@@ -110,9 +121,9 @@ def _unpack(bytes_: Any, shorts: Any, middles: Any, longs: Any, ends: Any, codes
     for i in range(len(ends)):
         end = ends[i]
         if begin == end:
-            continue
+            continue  # an empty row
         code_at = begin + _HEADER
-        if begin % 8 != 0 or code_at + codes > end:
+        if code_at + codes > end:
             return i
         n_long, n_middle, n_short = shorts[begin // 2 + 4], shorts[begin // 2 + 5], shorts[begin // 2 + 6]
         long_at = (code_at + codes) // 8

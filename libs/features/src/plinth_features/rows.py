@@ -24,7 +24,7 @@ class Layout:
     """How rows of a view are stored, folded and read.
 
     hash: of the schema. words: their number in a row. blank: [1, words], a row that nothing is known
-    of. rows and updates are arrays as `words` describes them.
+    of. rows and updates are arrays as `words` describes them. Raises ValueError for a view of too large rows.
     """
 
     def __init__(self, view: View) -> None:
@@ -32,6 +32,8 @@ class Layout:
         self.hash = int.from_bytes(schema_hash(view), "little")
         self._plan, self._numbers, empty = plan.of(view)
         self.words = len(empty)
+        if self.words >= packing.MAX_WORDS:
+            raise ValueError(f"{view.name}: a row of {self.words} words, {packing.MAX_WORDS} are too many")
         self.blank: Rows = empty[np.newaxis]
 
     def empty(self, n: int) -> Rows:

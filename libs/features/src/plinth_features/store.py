@@ -52,7 +52,14 @@ class RowStore(Protocol):
     """Where rows of one view are kept."""
 
     def read(self, entities: Sequence[str]) -> Rows:
-        """Rows in the order of `entities`; an entity that nothing is known of has an empty row, version 0."""
+        """Rows in the order of `entities`; an entity that nothing is known of has an empty row, version 0.
+
+        Raises packing.Damaged where something else stands in the place of a row.
+        """
+        ...
+
+    def forget(self, entities: Sequence[str], markers: Sequence[bytes]) -> None:
+        """Delete these rows and let these markers fall, so that the rows are rebuilt from the log."""
         ...
 
     def write(self, entities: Sequence[str], rows: Rows, markers: Sequence[bytes] = ()) -> list[int]:
@@ -78,7 +85,10 @@ def keys(layout: Layout, entities: Iterable[str]) -> list[bytes]:
 
 
 def decode(layout: Layout, values: Sequence[bytes | None]) -> Rows:
-    """Rows from what Redis returned, for the caller to change; None becomes an empty row."""
+    """Rows from what Redis returned, for the caller to change; None becomes an empty row.
+
+    Raises packing.Damaged.
+    """
     return packing.unpack(values, layout.blank)
 
 
@@ -95,6 +105,10 @@ class RedisRows:
         if not entities:
             return self._layout.empty(0)
         return decode(self._layout, cast(list[bytes | None], self._client.mget(keys(self._layout, entities))))
+
+    def forget(self, entities: Sequence[str], markers: Sequence[bytes]) -> None:
+        """See RowStore.forget."""
+        self._client.unlink(*keys(self._layout, entities), *markers)
 
     def write(self, entities: Sequence[str], rows: Rows, markers: Sequence[bytes] = ()) -> list[int]:
         """See RowStore.write; one script call. The stored version is the given one plus 1."""
@@ -133,6 +147,12 @@ class MemoryRows:
     def read(self, entities: Sequence[str]) -> Rows:
         """See RowStore.read."""
         return decode(self._layout, [self._rows.get(key) for key in keys(self._layout, entities)])
+
+    def forget(self, entities: Sequence[str], markers: Sequence[bytes]) -> None:
+        """See RowStore.forget."""
+        for key in keys(self._layout, entities):
+            self._rows.pop(key, None)
+        self._markers.difference_update(markers)
 
     def write(self, entities: Sequence[str], rows: Rows, markers: Sequence[bytes] = ()) -> list[int]:
         """See RowStore.write."""

@@ -85,7 +85,7 @@ class Memory(Collector):
         except redis.RedisError:
             return
         used, limit = self.describe()
-        used.add_metric([], info["used_memory"] - info["mem_not_counted_for_evict"])
+        used.add_metric([], info["used_memory"] - info.get("mem_not_counted_for_evict", 0))
         limit.add_metric([], info["maxmemory"])
         yield from (used, limit)
 

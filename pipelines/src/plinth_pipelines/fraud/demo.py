@@ -141,13 +141,15 @@ def _train(
         train.run(
             settings.mlflow_url,
             frame,
-            config=_config(service, QUICK, tracking.ALIAS, force=True),  # nothing is served
+            config=_config(service, QUICK, tracking.ALIAS),
             progress=lambda doing, share: report(share, doing),
         )
     report(1.0)
 
 
-def _config(service: spec.FeatureService, search: Search, alias: str, *, force: bool) -> train.TrainConfig:
+def _config(
+    service: spec.FeatureService, search: Search, alias: str, *, force: bool = False
+) -> train.TrainConfig:
     return train.TrainConfig(
         service,
         search=search,

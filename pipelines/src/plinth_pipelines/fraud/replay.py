@@ -181,7 +181,7 @@ def _watch(
                         continue
                     decision = _decode(message.value)
                     produced = pending.pop(decision.transaction_id, None)
-                    if produced is None:
+                    if produced is None or decision.transaction_id in watch.scores:
                         watch.repeated += decision.transaction_id in watch.scores
                         continue
                     watch.earlier += _made_at(message) < began

@@ -49,7 +49,10 @@ def decide(
         return Succession(True, "no version had it before")
     if present.fingerprint != fingerprint:
         return Succession(True, f"version {present.version} was trained on other features")
-    theirs = judge(onnx_model.scores(present.load(), X))
+    try:
+        theirs = judge(onnx_model.scores(present.load(), X))
+    except Exception as error:  # whatever is wrong with it, it is no reason to lose what was trained
+        return Succession(True, f"version {present.version} cannot be loaded: {error}")
     takes = precision >= theirs - MAX_LOSS
     against = (
         f"average precision {precision:.4f}, version {present.version} has {theirs:.4f} on the same rows"

@@ -118,13 +118,9 @@ def present(tracking_uri: str, name: str, alias: str) -> Present | None:
 
 
 def is_served(tracking_uri: str, name: str, feature_fingerprint: str) -> bool:
-    """Whether the version that the alias `champion` points to was trained on these features."""
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
-        metadata = mlflow.models.get_model_info(f"models:/{name}@{ALIAS}").metadata or {}
-    except mlflow.MlflowException:
-        return False
-    return bool(metadata.get("feature_fingerprint") == feature_fingerprint)
+    """Whether the version that the alias `champion` points to was trained on these features; see present."""
+    serving = present(tracking_uri, name, ALIAS)
+    return serving is not None and serving.fingerprint == feature_fingerprint
 
 
 def _signature(n_features: int, n_members: int) -> Any:

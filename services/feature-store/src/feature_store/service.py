@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from plinth_features.packing import Damaged
 from plinth_features.rows import Layout
-from plinth_features.store import RowStore
+from plinth_features.store import RowStore, StateLost
 from plinth_features.words import LATE, ROW, TS_MS, as_updates
 
 MAX_ATTEMPTS = 10
@@ -59,8 +60,8 @@ class FeatureEngine:
     ) -> list[Applied]:
         """Apply each event once, in order per entity.
 
-        Both arguments are by view. Raises StateLost when a marker is gone (nothing of that view was written),
-        and passes on errors of the store.
+        Both arguments are by view. Raises StateLost when a marker is gone (nothing of that view was written)
+        or a row is damaged, which it deletes; passes on errors of the store.
         """
         return [self._apply_view(view, mine, markers[view]) for view, mine in arrivals.items()]
 
@@ -73,7 +74,11 @@ class FeatureEngine:
             index = {entity: row for row, entity in enumerate(dict.fromkeys(names))}
             entities = list(index)
             updates[:, ROW] = [index[name] for name in names]
-            rows = store.read(entities)
+            try:
+                rows = store.read(entities)
+            except Damaged as damaged:
+                store.forget([entities[damaged.row]], markers)
+                raise StateLost from damaged
             before = int(rows[:, LATE].sum())
             folded = layout.fold(rows, updates)
             lost = store.write(entities, rows, markers)

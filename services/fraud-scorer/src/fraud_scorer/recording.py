@@ -12,7 +12,7 @@ from fraud_scorer.recorder import CaseWatch, RecordHandler, Teller
 from fraud_scorer.records import SERVICE
 from fraud_scorer.settings import LedgerSettings, RecorderSettings
 from plinth_kit import metrics
-from plinth_kit.health import Health
+from plinth_kit.health import Health, in_background
 from plinth_kit.kafka.metrics import PrometheusObserver
 from plinth_kit.kafka.runner import Runner
 from plinth_kit.settings import load
@@ -20,6 +20,8 @@ from plinth_kit.worker import run_worker
 
 PATIENCE_MS = 250
 BATCH_SIZE = 2000
+POSTGRES_SECONDS = 20.0
+"""So long a Postgres that hangs may keep a batch; then the batch waits, and the loop turns."""
 
 
 def migrate() -> int:
@@ -36,9 +38,9 @@ def recorder() -> int:
     start.log("recorder", settings)
     registry = metrics.registry()
     broker = start.broker("recorder", settings, PATIENCE_MS)
-    ledger = Ledger(settings.postgres_url)
+    ledger = Ledger(settings.postgres_url, POSTGRES_SECONDS)
     health = Health()
-    health.add("postgres", ledger.check)
+    health.add("postgres", in_background(ledger.check))
     threading.Thread(target=ledger.migrate_when_there, name="migration", daemon=True).start()
     cases, case_metrics = Cases(ledger, settings.case_policy, start.new_id), CaseMetrics(registry)
     handler = RecordHandler(ledger, LabelMetrics(registry), cases, case_metrics, start.now)

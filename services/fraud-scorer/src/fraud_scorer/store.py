@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
 
+import msgspec
 import redis
 
 from fraud_scorer.core.decision import Decision, decode, encode
 from fraud_scorer.service import Snapshot, StateAway
+from plinth_features.packing import Damaged
 from plinth_features.rows import Layout
 from plinth_features.spec import FeatureService
 from plinth_features.store import decode as decode_rows
 from plinth_features.store import keys
+
+_LOG = logging.getLogger(__name__)
 
 # KEYS: decisions. ARGV: time to live in seconds, then a decision per key. Returns what stood before or false.
 _CLAIM = """
@@ -37,6 +42,15 @@ RETRY_SECONDS = 0.5
 
 def _key(transaction_id: str) -> bytes:
     return b"decision:2:" + transaction_id.encode()  # 2: how a decision is encoded
+
+
+def _decision(value: bytes | None) -> Decision | None:
+    """A decision as it stands in Redis; what is damaged counts as none, and the same is decided again."""
+    try:
+        return None if value is None else decode(value)
+    except msgspec.DecodeError as error:
+        _LOG.error("a remembered decision is damaged: %s", error)
+        return None
 
 
 class RedisState:
@@ -66,11 +80,15 @@ class RedisState:
         for group in groups:
             cuts.append(cuts[-1] + len(group))
         parts = [values[start:stop] for start, stop in pairwise(cuts)]
-        rows = {
-            view: decode_rows(self._layouts[view], part)
-            for view, part in zip(entities, parts[:-1], strict=True)
-        }
-        return Snapshot(rows, [None if value is None else decode(value) for value in parts[-1]])
+        try:
+            rows = {
+                view: decode_rows(self._layouts[view], part)
+                for view, part in zip(entities, parts[:-1], strict=True)
+            }
+        except Damaged as damaged:
+            _LOG.error("features are no use until the engine has rebuilt them: %s", damaged)
+            raise StateAway from damaged
+        return Snapshot(rows, [_decision(value) for value in parts[-1]])
 
     def claim(self, decisions: Sequence[Decision]) -> list[Decision]:
         """See State.claim; one script call."""
@@ -82,9 +100,7 @@ class RedisState:
                 list[bytes | None],
                 self._claim(keys=names, args=[self._ttl_s, *[encode(d) for d in decisions]]),
             )
-        return [
-            mine if found is None else decode(found) for mine, found in zip(decisions, standing, strict=True)
-        ]
+        return [_decision(found) or mine for mine, found in zip(decisions, standing, strict=True)]
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
