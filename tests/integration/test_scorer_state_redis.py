@@ -39,9 +39,16 @@ def test_a_damaged_row_leaves_the_decision_to_the_rules(
     assert decided.decision.degraded == ("features",)
 
 
-def test_a_damaged_decision_is_made_again(redis_client: redis.Redis, scorer: FraudScorer) -> None:
+@pytest.mark.parametrize("damaged", [b"\xc1 no decision", b"", None])
+def test_a_damaged_decision_is_made_again(
+    redis_client: redis.Redis, scorer: FraudScorer, damaged: bytes | None
+) -> None:
     (first,) = scorer.decide([Arrival(PAYMENT)], Serving(None), NOW).decided
     (key,) = redis_client.keys("decision:*")
-    redis_client.set(key, b"\xc1 no decision")
+    redis_client.delete(key)
+    if damaged is None:
+        redis_client.rpush(key, "a list")
+    else:
+        redis_client.set(key, damaged)
     (again,) = scorer.decide([Arrival(PAYMENT)], Serving(None), NOW).decided
     assert again.decision.decision_id == first.decision.decision_id

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from fakes_scorer import FEATURES, START, FakeModel, MemoryState, scorer, transaction
 from prometheus_client import CollectorRegistry
 
 from fraud_scorer.consumer import TOPIC, TransactionHandler
-from fraud_scorer.events import received
+from fraud_scorer.events import OTHER_PAYMENT, received
 from fraud_scorer.metrics import ScorerMetrics
 from fraud_scorer.service import Serving
 from plinth_contracts import codec
@@ -88,6 +89,18 @@ def test_a_redelivered_transaction_gives_the_same_messages(edge: Edge) -> None:
     assert edge.value("duplicates_total", path="kafka") == 1
     assert edge.value("decisions_total", path="kafka", outcome="approve") == 1
     assert edge.value("decision_seconds_count", path="kafka") == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"amount": 99}, {"customer": "c-2"}, {"terminal_id": "t-9"}, {"minutes": 1}]
+)
+def test_another_payment_under_the_same_id_is_set_aside(edge: Edge, other: dict[str, Any]) -> None:
+    first = edge.send(transaction(1))
+    handled = edge.send(transaction(1, **other), transaction(1))
+    assert [invalid.reason for invalid in handled.invalid] == [OTHER_PAYMENT]
+    assert list(handled.outgoing) == list(first.outgoing)
+    within = edge.send(transaction(2), transaction(2, **other))
+    assert len(within.invalid) == 1
 
 
 def test_what_cannot_be_read_is_set_aside_and_the_rest_is_decided(edge: Edge) -> None:

@@ -120,6 +120,23 @@ def test_events_are_there_when_the_answer_comes(api: Api, broker: MemoryBroker) 
     assert ("plinth_decided", b"1") in broker.messages("transaction.received")[0].headers
 
 
+def test_another_payment_under_the_same_id_is_refused_and_told_to_nobody(
+    api: Api, broker: MemoryBroker
+) -> None:
+    api.post(transaction(1))
+    (refused,) = api.post(transaction(1, 99))
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "transaction_id")
+    batch = {"transactions": [transaction(2), transaction(1, customer="c-2"), transaction(1)]}
+    (refused,) = api.post(batch, path="/v1/decisions/batch")
+    assert [error["field"] for error in refused.json()["errors"]] == ["transactions[1].transaction_id"]
+    told = [msgspec.json.decode(m.value) for m in broker.messages("decision.made")]
+    assert [(one["transaction_id"], one["amount_minor"], one["customer_id"]) for one in told] == [
+        ("tx-1", 5000, "c-1"),
+        ("tx-2", 5000, "c-1"),
+        ("tx-1", 5000, "c-1"),
+    ]
+
+
 def test_while_kafka_is_away_answers_say_so_and_events_are_kept(api: Api, broker: MemoryBroker) -> None:
     broker.go_away()
     (answer,) = api.post(transaction(1))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from fraud_scorer.core.answer import Answer, Answers
 from fraud_scorer.core.labels import label_id
 from fraud_scorer.edge import ID_PATTERN, ObservedAt, SomeId, database
-from fraud_scorer.events import outgoing, received
+from fraud_scorer.events import OTHER_PAYMENT, outgoing, received
 from fraud_scorer.gatherer import Gatherer
 from fraud_scorer.ledger import Ledger, Recorded
 from fraud_scorer.ledger_metrics import LabelMetrics
@@ -100,7 +100,7 @@ class Decider:
         A transaction follows its decision: whoever finds it in the log knows that it is decided.
         """
         decided = await self._deciding(arrivals)
-        traced = [(one, trace) for one in decided]
+        traced = [(one, trace) for one in decided if not one.other]
         await self._telling(traced)
         delivered = await self._logging(traced)
         return decided, all(delivered)
@@ -144,7 +144,9 @@ def hot_routes(decider: Decider, answers: Answers) -> dict[tuple[str, str], HotR
     read_batch = msgspec.json.Decoder(BatchIn).decode
     encode = msgspec.json.Encoder().encode
 
-    async def decide(transactions: Sequence[TransactionReceived], request: Request) -> list[Answer]:
+    async def decide(
+        transactions: Sequence[TransactionReceived], request: Request, where: Callable[[int], str]
+    ) -> list[Answer]:
         arrived = time.time()
         try:
             for transaction in transactions:
@@ -153,15 +155,18 @@ def hot_routes(decider: Decider, answers: Answers) -> dict[tuple[str, str], HotR
             raise invalid([FieldError("event_ts", str(error))]) from error
         arrivals = [Arrival(transaction, received=arrived) for transaction in transactions]
         decided, delivered = await decider.decide(arrivals, tracing.header(request.trace)[1])
+        if refused := [at for at, one in enumerate(decided) if one.other]:
+            raise invalid([FieldError(where(at), OTHER_PAYMENT) for at in refused])
         made = [answers.of(one.decision, duplicate=one.duplicate) for one in decided]
         return made if delivered else [replace(a, degraded=(*a.degraded, KAFKA)) for a in made]
 
     async def one(request: Request) -> Response:
-        (answer,) = await decide([decode(read_one, request.body)], request)
+        (answer,) = await decide([decode(read_one, request.body)], request, lambda _: "transaction_id")
         return Response(200, encode(answer))
 
     async def many(request: Request) -> Response:
-        made = await decide(decode(read_batch, request.body).transactions, request)
+        transactions = decode(read_batch, request.body).transactions
+        made = await decide(transactions, request, lambda at: f"transactions[{at}].transaction_id")
         return Response(200, encode(BatchOut(tuple(made))))
 
     return {
@@ -199,7 +204,7 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
         """The truth about a decision. May be sent again (changes nothing) or revised."""
         some_id = body.decision_id or body.transaction_id
         if not some_id:
-            raise Problem(422, detail="decision_id or transaction_id is needed")
+            raise invalid([FieldError("transaction_id", "this or decision_id is needed")])
         recorded = found(some_id)
         with database():
             event, judged = ledger.add_label(

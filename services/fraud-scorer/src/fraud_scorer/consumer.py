@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from fraud_scorer.events import DECIDED, outgoing
+from fraud_scorer.events import DECIDED, OTHER_PAYMENT, outgoing
 from fraud_scorer.metrics import ScorerMetrics
 from fraud_scorer.service import Arrival, FraudScorer, Serving
 from plinth_contracts import codec
@@ -63,5 +63,8 @@ class TransactionHandler:
         self._metrics.decided(decided, serving)
         out: list[Outgoing] = []
         for one, message in zip(decided.decided, messages, strict=True):
+            if one.other:
+                invalid.append(Invalid(message, OTHER_PAYMENT))
+                continue
             out += outgoing(one, self._names, tracing.passed_on(message.headers))
         return Handled(out, invalid)

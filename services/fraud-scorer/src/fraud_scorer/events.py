@@ -11,6 +11,7 @@ from fraud_scorer.service import Decided
 from plinth_contracts.events import TransactionReceived
 from plinth_kit.kafka.message import Outgoing
 
+OTHER_PAYMENT = "this id was decided before, for another customer, terminal, amount, currency or time"
 DECIDED = ("plinth_decided", b"1")
 """Header of a transaction whose decision is in the log already: nobody needs to decide it."""
 

@@ -12,7 +12,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_scorer.core.decision import EXPLAINED_FEATURES, Decision, Shadow, Version, decision_id
+from fraud_scorer.core.decision import (
+    EXPLAINED_FEATURES,
+    Decision,
+    Shadow,
+    Version,
+    decision_id,
+    payment_digest,
+)
 from fraud_scorer.core.features import Features, Reader, Reads
 from fraud_scorer.core.policy import BLOCK, ORDER, Judge
 from plinth_contracts.events import Outcome, TransactionReceived
@@ -100,11 +107,15 @@ class Arrival(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """The decision in effect for an arrival; `duplicate` when it had been made before."""
+    """The decision in effect for an arrival; `duplicate` when it had been made before.
+
+    other: it was made about another payment under the same id, and is no answer to this one.
+    """
 
     transaction: TransactionReceived
     decision: Decision
     duplicate: bool
+    other: bool = False
 
 
 class Batch(NamedTuple):
@@ -159,7 +170,7 @@ class FraudScorer:
         except StateAway:  # written or not: claimed again, the decision is the same
             self._owe(made)
             claimed = made
-        return Batch(_in_order(arrivals, snapshot.decisions, made, claimed), reads)
+        return Batch(_in_order(arrivals, projected, snapshot.decisions, made, claimed), reads)
 
     def _decide_alone(
         self, arrivals: Sequence[Arrival], projected: Sequence[Projected], now: datetime
@@ -169,7 +180,7 @@ class FraudScorer:
         features = self._reader.of_request(projected)
         made = self._make(new, arrivals, projected, features, Serving(None), now)
         self._owe(made)
-        return Batch(_in_order(arrivals, earlier, made, made), {})
+        return Batch(_in_order(arrivals, projected, earlier, made, made), {})
 
     def _owe(self, made: Mapping[str, Decision]) -> None:
         self._debts.update(made)
@@ -247,6 +258,7 @@ class FraudScorer:
                 features=raw[i * width : (i + 1) * width] if complete else b"",
                 shadows=tuple([Shadow(a, v, s[i], o[i]) for a, v, s, o in shadows]),
                 degraded=degraded,
+                payment=payment_digest(transaction, projected[at].ts_ms),
             )
         return made
 
@@ -293,6 +305,7 @@ def _undecided(arrivals: Sequence[Arrival], earlier: Sequence[Decision | None]) 
 
 def _in_order(
     arrivals: Sequence[Arrival],
+    projected: Sequence[Projected],
     earlier: Sequence[Decision | None],
     made: dict[str, Decision],
     claimed: Mapping[str, Decision],
@@ -300,11 +313,13 @@ def _in_order(
     """The decision in effect for each arrival; the first arrival of what was made here is no duplicate."""
     left = dict(made)
     decided = []
-    for arrival, known in zip(arrivals, earlier, strict=True):
+    for arrival, seen, known in zip(arrivals, projected, earlier, strict=True):
         if arrival.decided:
             continue
         transaction = arrival.transaction
         mine = left.pop(transaction.transaction_id, None)
         decision = known or claimed[transaction.transaction_id]
-        decided.append(Decided(transaction, decision, decision is not mine and decision != mine))
+        duplicate = decision is not mine and decision != mine
+        other = duplicate and decision.payment not in (b"", payment_digest(transaction, seen.ts_ms))
+        decided.append(Decided(transaction, decision, duplicate, other))
     return decided

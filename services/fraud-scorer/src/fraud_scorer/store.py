@@ -29,7 +29,8 @@ for i, key in ipairs(KEYS) do
   if redis.call('SET', key, ARGV[i + 1], 'NX', 'EX', ARGV[1]) then
     standing[i] = false
   else
-    standing[i] = redis.call('GET', key)
+    local found = redis.pcall('GET', key)
+    standing[i] = type(found) == 'string' and found or ''
   end
 end
 return standing

@@ -47,7 +47,7 @@ class Decision(Struct, frozen=True, kw_only=True, array_like=True):
     model: what gave `score` and `members` (name, score), None where rules decided alone. rules: names
     of those that fired. features: little-endian float32 in the order of the feature service, empty where they
     could not be read. contributions: (feature, log-odds) of the largest, only of what is not approved.
-    propensity: the probability of this outcome under the policy.
+    propensity: the probability of this outcome under the policy. payment: digest of what was decided about.
     """
 
     decision_id: str
@@ -68,6 +68,7 @@ class Decision(Struct, frozen=True, kw_only=True, array_like=True):
     features: bytes
     shadows: tuple[Shadow, ...] = ()
     degraded: tuple[str, ...] = ()
+    payment: bytes = b""
 
     def values(self) -> list[float]:
         """The features as numbers."""
@@ -88,6 +89,12 @@ def decision_id(transaction_id: str, event_ms: int) -> str:
     time = f"{event_ms & 0xFFFF_FFFF_FFFF:012x}"
     variant = "89ab"[int(digest[3], 16) & 3]
     return f"{time[:8]}-{time[8:]}-7{digest[:3]}-{variant}{digest[4:7]}-{digest[7:19]}"
+
+
+def payment_digest(transaction: TransactionReceived, event_ms: int) -> bytes:
+    """Digest of whose payment it is, where, when and of how much."""
+    what = (transaction.customer_id, transaction.terminal_id, transaction.amount_minor, event_ms)
+    return hashlib.blake2b(f"{what} {transaction.currency}".encode(), digest_size=8).digest()
 
 
 def prediction_logs(
