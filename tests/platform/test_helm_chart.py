@@ -33,9 +33,7 @@ from plinth_contracts import topics
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 COMPONENTS: dict[str, dict[str, Any]] = VALUES["components"]
-OURS = {
-    name for name, c in COMPONENTS.items() if c["image"] in {"plinth/feature-store", "plinth/fraud-scorer"}
-}
+OURS = {name for name, c in COMPONENTS.items() if c["image"].startswith("plinth/")} - {"mlflow"}
 SERVED = {name for name, s in COMPOSE.items() if "PLINTH_PORT" in s.get("environment", {})}
 OPERATOR_KINDS = {"ServiceMonitor", "PrometheusRule"}
 VALIDATE = Path(sys.executable).with_name("kubernetes-validate")
