@@ -36,7 +36,7 @@ TRANSACTION: Fields = {
     "customer_id": _IDS,
     "terminal_id": _IDS,
     "amount_minor": [b"0", b"1", b"999999999999", b"1000000000000", b"81200", b"5716"],
-    "currency": [b'"EUR"', b'"XXX"'],
+    "currency": [b'"EUR"', b'"XTS"'],
     "event_ts": _TIMES,
     "latitude": [b"null", b"0", b"-0.0", b"90", b"-90.0", b"89.99999999999999", b"5e-324", b"48.1"],
     "longitude": [b"null", b"180", b"-180.0", b"0.0", b"179.99999999999997", b"-5e-324", b"11.5"],
