@@ -46,7 +46,8 @@ def transactions(prefix: str, n: int) -> list[TransactionReceived]:
     start = date.today() - timedelta(days=days)
     table = simulate(SimulationConfig(days=days, start=start))[:n]
     columns = ("customer_id", "terminal_id", "amount_minor", "latitude", "longitude")
-    rows = zip(*(table[column].tolist() for column in columns), strict=True)
+    times = [at.to_pydatetime() for at in table["event_ts"]]
+    rows = zip(times, *(table[column].tolist() for column in columns), strict=True)
     return [
         TransactionReceived(
             transaction_id=f"{prefix}-{i}",
@@ -57,9 +58,7 @@ def transactions(prefix: str, n: int) -> list[TransactionReceived]:
             latitude=latitude,
             longitude=longitude,
         )
-        for i, (event_ts, (customer, terminal, amount, latitude, longitude)) in enumerate(
-            zip([at.to_pydatetime() for at in table["event_ts"]], rows, strict=True)
-        )
+        for i, (event_ts, customer, terminal, amount, latitude, longitude) in enumerate(rows)
     ]
 
 

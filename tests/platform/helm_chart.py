@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import scripts  # type: ignore[import-not-found]
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,18 +18,7 @@ WORKLOADS = {"Deployment", "StatefulSet", "Job", "CronJob"}
 Document = dict[str, Any]
 
 
-def _load(name: str) -> ModuleType:
-    path = ROOT / f"infra/kubernetes/{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-examples = _load("render_examples")
+examples = scripts.load("infra/kubernetes/render_examples.py")
 NAMES: list[str] = examples.names()
 
 

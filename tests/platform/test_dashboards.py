@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import exposed  # type: ignore[import-not-found]
@@ -15,6 +12,7 @@ import httpx
 import msgspec
 import promql  # type: ignore[import-not-found]
 import pytest
+import scripts  # type: ignore[import-not-found]
 import yaml
 
 ROOT = exposed.ROOT
@@ -22,17 +20,8 @@ FILES = sorted((ROOT / "helm/plinth/files/dashboards").glob("*.json"))
 EVERY = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"infra/grafana/{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-builder, checker = load("build_dashboards"), load("check_dashboards")
+builder = scripts.load("infra/grafana/build_dashboards.py")
+checker = scripts.load("infra/grafana/check_dashboards.py")
 
 
 def panels(file: Path) -> list[dict[str, Any]]:

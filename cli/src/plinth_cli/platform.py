@@ -179,6 +179,16 @@ def current() -> Platform:
     return Platform(load(os.environ))
 
 
+def running(names: Sequence[str] = ()) -> Platform:
+    """The same, which runs; PlatformError where it does not, or knows no process of one of these names."""
+    platform = current()
+    for name in names:
+        platform.table.find(name)
+    if not platform.supervisor.is_running():
+        raise PlatformError("the platform does not run; start it with `plinth up`")
+    return platform
+
+
 def _status(
     process: Process, state: State | None, answer: readiness.Readiness | None, restarts: int, now: float
 ) -> Status:

@@ -94,13 +94,10 @@ def replay(
 
     Example: plinth replay tx.csv --transaction-id id --customer-id card --terminal-id shop --event-ts when
     """
-    from plinth_cli.platform import current
+    from plinth_cli.platform import running
 
     with plain_errors():
-        platform = current()
-        if not platform.supervisor.is_running():
-            fail("the platform does not run; start it with `plinth up`")
-        settings = _settings(platform)
+        settings = _settings(running())
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import replay_file
 
@@ -137,13 +134,10 @@ def train_fraud(
 
     Takes some minutes. Services swap to the new version within seconds, without a restart.
     """
-    from plinth_cli.platform import current
+    from plinth_cli.platform import running
 
     with plain_errors():
-        platform = current()
-        if not platform.supervisor.is_running():
-            fail("the platform does not run; start it with `plinth up`")
-        settings = _settings(platform)
+        settings = _settings(running())
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
 

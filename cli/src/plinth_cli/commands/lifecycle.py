@@ -83,15 +83,11 @@ def restart(
     timeout: Annotated[float, typer.Option(help="Seconds to wait until they are ready.")] = 180.0,
 ) -> None:
     """Restart processes, say after a change to their code, and wait until they are ready."""
-    from plinth_cli.platform import current
+    from plinth_cli.platform import running
 
     began = time.monotonic()
     with plain_errors():
-        platform = current()
-        for name in names:
-            platform.table.find(name)
-        if not platform.supervisor.is_running():
-            fail("the platform does not run; start it with `plinth up`")
+        platform = running(names)
         for name in names:
             platform.supervisor.stop(name)
         platform.start(names)
@@ -100,14 +96,10 @@ def restart(
 
 def stop(names: Annotated[list[str], typer.Argument(help="Processes to stop.")]) -> None:
     """Stop processes and let the others run; `plinth up NAME` starts them again."""
-    from plinth_cli.platform import current
+    from plinth_cli.platform import running
 
     with plain_errors():
-        platform = current()
-        for name in names:
-            platform.table.find(name)
-        if not platform.supervisor.is_running():
-            fail("the platform does not run; start it with `plinth up`")
+        platform = running(names)
         for name in names:
             platform.supervisor.stop(name)
             typer.echo(f"{name} is stopped")

@@ -15,6 +15,7 @@ from plinth_contracts.model import Thresholds
 from plinth_pipelines.fraud.protocol import Evaluation
 from plinth_pipelines.fraud.provenance import Manifest
 from plinth_pipelines.fraud.selection import Comparison, mean_precision
+from plinth_pipelines.fraud.simulate import HIGH_AMOUNT_MINOR
 
 PUBLISHED = {
     "logistic regression (published)": (0.871, 0.606, 0.291),
@@ -164,9 +165,9 @@ def _declared(ordinary_minor: int | None) -> str:
     """What the features were told instead of learning it."""
     if ordinary_minor is None:
         return ""
-    amount = f"{ordinary_minor / 100:.2f}"
+    amount, large = f"{ordinary_minor / 100:.2f}", f"{HIGH_AMOUNT_MINOR / 100:.2f}"
     return f"""- The features `terminal_ordinary_*` leave out frauds of more than {amount}. That amount is
-  declared in `feature_repo`, not learnt. The simulation calls every payment of more than 220.00 fraud (its
+  declared in `feature_repo`, not learnt. The simulation calls every payment of more than {large} fraud (its
   first scenario): on its data these features know a rule by which the labels were made, and the figures above
   owe something to it. For other payments the amount has to be found anew.
 """

@@ -97,7 +97,8 @@ class Decider:
     async def decide(self, arrivals: Sequence[Arrival], trace: bytes) -> tuple[Sequence[Decided], bool]:
         """Decisions in order, and whether Kafka has them; if not they are on disk and follow later.
 
-        A transaction follows its decision: whoever finds it in the log knows that it is decided.
+        A transaction follows its decision: whoever finds it in the log knows that it is decided. Of another
+        payment under a decided id nobody is told.
         """
         decided = await self._deciding(arrivals)
         traced = [(one, trace) for one in decided if not one.other]

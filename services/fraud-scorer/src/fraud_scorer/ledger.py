@@ -128,8 +128,7 @@ class Statement(Struct, frozen=True):
 class Ledger:
     """The database of decisions and labels. Errors pass through as sqlalchemy.exc.SQLAlchemyError.
 
-    patience_s: so long one query may wait for a server that hangs, None: for ever. A recorder waits, a caller
-    of the API does not.
+    patience_s: so long one query may wait for a server that hangs, None: for ever.
     """
 
     def __init__(self, url: str, patience_s: float | None = None) -> None:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_scorer.core.overlay import UNPLACED, Event, Overlay
-from plinth_features import request
+from fraud_scorer.core.overlay import UNPLACED, Overlay
+from plinth_features import projection, request
 from plinth_features.projection import Projected
 from plinth_features.rows import Layout
-from plinth_features.spec import FeatureService, View
+from plinth_features.spec import FeatureService
 from plinth_features.words import VERSION, Rows, as_updates
 
 SOURCE = "transaction.received"
@@ -86,7 +86,10 @@ class Reader:
                 overlay, offsets = self._overlays[view.name], layout.offsets(of_view).tolist()
                 ahead = sum([offsets[i][place[0]] > place[1] for i, place in zip(at, placed, strict=True)])
                 missed = overlay.missed(names, offsets, now)
-                events = [_event(view, p, place) for p, place in zip(projected, placed, strict=True)]
+                events = [
+                    projection.project(view, p, *place)[1:]
+                    for p, place in zip(projected, placed, strict=True)
+                ]
                 lacked = layout.fold(of_view, as_updates(missed)) if missed else 0
                 updates = as_updates([(i, *event) for i, event in zip(at, events, strict=True)])
                 parts.append(layout.fold_and_read(of_view, updates))
@@ -111,8 +114,3 @@ class Reader:
 
 def _times(projected: Sequence[Projected]) -> NDArray[np.int64]:
     return np.array([p.ts_ms for p in projected], dtype=np.int64)
-
-
-def _event(view: View, projected: Projected, place: tuple[int, int]) -> Event:
-    values = [projected.columns[column] for column in view.columns]
-    return (projected.event_id, projected.ts_ms, projected.weight, *place, *values)
