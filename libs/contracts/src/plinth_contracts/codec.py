@@ -9,13 +9,16 @@ from typing import TypeVar
 
 import msgspec
 
-from plinth_contracts.events import EVENT_TYPES, Event
+from plinth_contracts.events import EVENT_TYPES, PATTERNED, Event
 
 E = TypeVar("E", bound=msgspec.Struct)
 Headers = tuple[tuple[str, bytes], ...]
 
 _encoder = msgspec.json.Encoder()
 _TYPE_TO_TOPIC = {event_type: topic for topic, event_type in EVENT_TYPES.items()}
+_IN_WORDS = {
+    f"Expected `str` matching regex {meta.pattern!r}": f"must be {meta.description}" for meta in PATTERNED
+}
 
 
 def topic_of(event_type: type[Event]) -> str:
@@ -31,19 +34,25 @@ def encode(event: Event) -> bytes:
 def decoder(event_type: type[E]) -> Callable[[bytes], E]:
     """A function from JSON bytes to the event, or the part of it that a reader wants.
 
-    It raises msgspec.ValidationError naming the field.
-
-    Whatever the bytes are, it raises nothing but msgspec.DecodeError.
+    It raises msgspec.ValidationError that names the field and says in words what it must be. Whatever the
+    bytes are, it raises nothing but msgspec.DecodeError.
     """
     decode = msgspec.json.Decoder(event_type).decode
 
     def read(value: bytes) -> E:
         try:
             return decode(value)
+        except msgspec.ValidationError as error:
+            raise msgspec.ValidationError(_in_words(str(error))) from None
         except (UnicodeDecodeError, RecursionError) as error:  # msgspec's own do not cover these
             raise msgspec.DecodeError(f"JSON is malformed: {error}") from error
 
     return read
+
+
+def _in_words(message: str) -> str:
+    what, at, path = message.rpartition(" - at ")
+    return _IN_WORDS.get(what, what) + at + path
 
 
 @lru_cache(maxsize=64)  # a batch has one time

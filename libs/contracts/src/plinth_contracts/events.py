@@ -14,7 +14,13 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 # $ alone would let a line's end pass behind the last character.
-Id = Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="1 to 64 visible ASCII characters")]
+_ID = Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="1 to 64 visible ASCII characters")
+_CURRENCY = Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="three capital letters, ISO 4217")
+_CATEGORY = Meta(pattern=r"^[0-9]{4}$(?!\n)", description="four digits, ISO 18245")
+PATTERNED = (_ID, _CURRENCY, _CATEGORY)
+"""What a string may be, as a pattern and in words."""
+
+Id = Annotated[str, _ID]
 Utc = Annotated[datetime, Meta(tz=True)]
 Money = Annotated[int, Meta(ge=0, le=10**12, description="minor units, e.g. cents")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -78,11 +84,11 @@ class TransactionReceived(Event, frozen=True, kw_only=True):
     customer_id: Id
     terminal_id: Id
     amount_minor: Money
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "EUR"
+    currency: Annotated[str, _CURRENCY] = "EUR"
     event_ts: Utc
     latitude: Annotated[float, Meta(ge=-90.0, le=90.0)] | None = None
     longitude: Annotated[float, Meta(ge=-180.0, le=180.0)] | None = None
-    merchant_category: Annotated[str, Meta(pattern=r"^[0-9]{4}$(?!\n)")] | None = None
+    merchant_category: Annotated[str, _CATEGORY] | None = None
 
     def __post_init__(self) -> None:
         check_times(event_ts=self.event_ts)

@@ -61,7 +61,7 @@ def breaks(old: Schema, new: Schema) -> list[str]:
         if name in offered and name not in after.get("required", [])
     ]
     for name in known.keys() & offered.keys():
-        was, now = _resolve(old, known[name]), _resolve(new, offered[name])
+        was, now = _undescribed(_resolve(old, known[name])), _undescribed(_resolve(new, offered[name]))
         reasons += [
             f"{name}: {key} was {was.get(key)!r}, is {now.get(key)!r}"
             for key in _NARROWING
@@ -79,6 +79,15 @@ def _resolve(schema: Schema, node: Schema) -> Schema:
         return node
     resolved: Schema = schema["$defs"][node["$ref"].removeprefix("#/$defs/")]
     return resolved
+
+
+def _undescribed(node: Any) -> Any:
+    """A part of a schema without what it says for people."""
+    if isinstance(node, list):
+        return [_undescribed(one) for one in node]
+    if isinstance(node, dict):
+        return {key: _undescribed(value) for key, value in node.items() if key != "description"}
+    return node
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from fraud_scorer.core.answer import Answer, Answers
 from fraud_scorer.core.labels import label_id
-from fraud_scorer.edge import ID_PATTERN, ObservedAt, SomeId, database
+from fraud_scorer.edge import ObservedAt, SomeId, database
 from fraud_scorer.events import OTHER_PAYMENT, outgoing, received
 from fraud_scorer.gatherer import Gatherer
 from fraud_scorer.ledger import Ledger, Recorded
@@ -24,6 +24,7 @@ from fraud_scorer.ledger_metrics import LabelMetrics
 from fraud_scorer.metrics import ScorerMetrics
 from fraud_scorer.records import message
 from fraud_scorer.service import Arrival, Decided, FraudScorer, Serving
+from plinth_contracts import codec
 from plinth_contracts.events import LabelSource, TransactionReceived, check_not_ahead
 from plinth_kit import tracing
 from plinth_kit.auth import Role
@@ -141,8 +142,7 @@ def publish(outbox: Outbox, events: Sequence[Outgoing]) -> bool:
 
 def hot_routes(decider: Decider, answers: Answers) -> dict[tuple[str, str], HotRoute]:
     """`POST /v1/decisions` and `POST /v1/decisions/batch`."""
-    read_one = msgspec.json.Decoder(TransactionReceived).decode
-    read_batch = msgspec.json.Decoder(BatchIn).decode
+    read_one, read_batch = codec.decoder(TransactionReceived), codec.decoder(BatchIn)
     encode = msgspec.json.Encoder().encode
 
     async def decide(
@@ -195,7 +195,7 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
 
     @app.get("/v1/decisions/{some_id}", dependencies=[Depends(requires(Role.VIEWER))])
     @answers(Recorded, 404, 503)
-    def decision(some_id: Annotated[str, Path(pattern=ID_PATTERN)]) -> FastResponse:
+    def decision(some_id: Annotated[SomeId, Path()]) -> FastResponse:
         """A decision by its id or its transaction's, with the last label known of it."""
         return FastResponse(msgspec.json.encode(found(some_id)), media_type="application/json")
 

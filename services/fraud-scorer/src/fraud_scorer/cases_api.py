@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from fraud_scorer.case_rows import CaseEvent, Filed, Place, Wanted
 from fraud_scorer.cases import Act, Cases, Publish, Ruling, Summary, TierTooHigh, UnknownCase
 from fraud_scorer.core.cases import TIERS, Case, NotAllowed, Resolution, Status, UnknownTransactions
-from fraud_scorer.edge import ID_PATTERN, ObservedAt, SomeId, database
+from fraud_scorer.edge import ObservedAt, SomeId, database
 from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from fraud_scorer.records import message
 from plinth_kit.auth import Principal, Role
@@ -43,7 +43,7 @@ Text = Annotated[str, Field(max_length=4000), AfterValidator(_visible)]
 
 Viewer = Depends(requires(Role.VIEWER))
 Operator = Annotated[Principal, Depends(requires(Role.OPERATOR))]
-CaseId = Annotated[str, Path(pattern=ID_PATTERN)]
+CaseId = Annotated[SomeId, Path()]
 
 
 class ActIn(BaseModel):

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
 from plinth_contracts.events import check_not_ahead, check_times
 from plinth_kit.problems import Problem
 
-ID_PATTERN = r"^[!-~]{1,64}$"
-SomeId = Annotated[str, Field(pattern=ID_PATTERN)]
+_ID_PATTERN, _ID_WORDS = r"^[!-~]{1,64}$", "1 to 64 visible ASCII characters"
+
+
+def _an_id(text: str) -> str:
+    if not re.fullmatch(_ID_PATTERN[1:-1], text):
+        raise PydanticCustomError("id", f"must be {_ID_WORDS}")
+    return text
+
+
+SomeId = Annotated[
+    str,
+    AfterValidator(_an_id),
+    WithJsonSchema({"type": "string", "pattern": _ID_PATTERN, "description": _ID_WORDS}),
+]
 
 
 def _in_range(observed_at: datetime) -> datetime:

@@ -23,7 +23,9 @@ def load(path: Path) -> Policy:
     """A policy; PolicyError says what does not fit, and where."""
     try:
         return msgspec.yaml.decode(path.read_bytes(), type=Policy)
-    except (OSError, msgspec.DecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise PolicyError(f"{path}: {error.strerror}") from error
+    except (msgspec.DecodeError, yaml.YAMLError) as error:
         raise PolicyError(f"{path}: {' '.join(str(error).split())}") from error
 
 
