@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pytest
 
 from plinth_contracts import codec
-from plinth_contracts.events import DecisionMade, Outcome
+from plinth_contracts.events import AlertRaised, DecisionMade, Outcome, TransactionReceived
+from plinth_kit.kafka.deadletter import dead_letter
 from plinth_kit.kafka.memory import MemoryBroker
-from plinth_kit.kafka.message import Outgoing
+from plinth_kit.kafka.message import Message, Outgoing
 from plinth_pipelines.fraud import replay, stream
 from plinth_pipelines.fraud.replay import Watch
 
@@ -66,3 +69,57 @@ def test_decisions_made_before_are_counted_as_repeats_and_old_messages_are_left_
     watch = replay.replay(broker, stream.transactions(payments("a", "b")), observe=answer)
     assert (watch.sent, watch.decided, dict(watch.outcomes)) == (2, 2, {"approve": 2})
     assert (watch.earlier, watch.repeated, watch.repeats) == (1, 1, 2)
+
+
+def letter(transaction_id: str, reason: str) -> Outgoing:
+    """What the platform says of a transaction that it does not take."""
+    topic = codec.topic_of(TransactionReceived)
+    headers = codec.headers(topic, event_id=transaction_id, source="replay", time=START)
+    message = Message(topic, 0, 0, b"c-1", b"{}", headers, 0)
+    return dead_letter(message, reason)
+
+
+def test_a_refused_transaction_is_not_waited_for_and_its_reason_is_kept() -> None:
+    broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
+    answered = False
+
+    def answer(watch: Watch) -> None:
+        nonlocal answered
+        if watch.sent == 2 and not answered:
+            answered = True
+            now = datetime.now(UTC)
+            others = [letter("x", "somebody else's"), letter("b", "was decided with another payment")]
+            broker.producer().produce([*others, decision("a", now)])
+
+    watch = replay.replay(broker, stream.transactions(payments("a", "b")), observe=answer)
+    assert (watch.decided, watch.refused) == (1, {"b": "was decided with another payment"})
+
+
+def test_a_replay_without_answers_ends_and_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "PATIENCE_S", 0.1)
+    with pytest.raises(replay.Stalled, match="1 of 1 transactions are undecided, first 'a'"):
+        replay.replay(MemoryBroker(), stream.transactions(payments("a")))
+
+
+def test_the_alert_of_the_last_decision_is_waited_for() -> None:
+    broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
+    alert = AlertRaised(
+        alert_id="a-1",
+        kind="fraud",
+        severity="warning",
+        entity_id="c-1",
+        summary="blocked",
+        event_ts=START,
+        prediction_id="d-a",
+    )
+    raised = Outgoing(codec.topic_of(AlertRaised), b"c-1", codec.encode(alert))
+    answered = False
+
+    def answer(watch: Watch) -> None:
+        nonlocal answered
+        if watch.sent and not answered:
+            answered = True
+            broker.producer().produce([decision("a", datetime.now(UTC), Outcome.BLOCK)])
+            threading.Timer(0.2, broker.producer().produce, [[raised]]).start()
+
+    assert replay.replay(broker, stream.transactions(payments("a")), observe=answer).alerts == 1

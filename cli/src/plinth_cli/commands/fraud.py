@@ -56,8 +56,12 @@ def demo(
         settings = _settings(platform)
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
+        from plinth_pipelines.fraud.replay import Stalled
 
-        pipeline.run(settings, pipeline.Plan(days, speed), terminal.console(), started=began)
+        try:
+            pipeline.run(settings, pipeline.Plan(days, speed), terminal.console(), started=began)
+        except Stalled as error:
+            fail(str(error))
         where_to_look(platform, [process.name for process in platform.table.processes])
         typer.echo(
             "The platform stays up: `plinth status` shows it, `make down` stops it and deletes its data."
@@ -72,7 +76,7 @@ def replay(
     customer_id: Annotated[str, typer.Option(help="Its column for this field.")] = "customer_id",
     terminal_id: Annotated[str, typer.Option(help="Its column for this field.")] = "terminal_id",
     event_ts: Annotated[
-        str, typer.Option(help="Its column for the time; without a zone it is UTC.")
+        str, typer.Option(help="Its column for the time, ISO 8601; without a zone it is UTC.")
     ] = "event_ts",
     amount: Annotated[
         str,
@@ -100,6 +104,7 @@ def replay(
         settings = _settings(running())
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import replay_file
+        from plinth_pipelines.fraud.replay import Stalled
 
         columns = replay_file.Columns(
             transaction_id, customer_id, terminal_id, event_ts, amount, amount_minor, label
@@ -114,7 +119,7 @@ def replay(
                 speed,
                 terminal.console(),
             )
-        except replay_file.UnreadableError as error:
+        except (replay_file.UnreadableError, Stalled) as error:
             fail(str(error))
 
 
@@ -140,8 +145,12 @@ def train_fraud(
         settings = _settings(running())
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
+        from plinth_pipelines.fraud.tracking import AwayError
 
-        pipeline.train_only(settings, terminal.console(), quick=quick, alias=alias, force=force)
+        try:
+            pipeline.train_only(settings, terminal.console(), quick=quick, alias=alias, force=force)
+        except AwayError as error:
+            fail(f"{error}; `plinth status` shows what runs, `plinth up mlflow` starts it")
 
 
 def _settings(platform: Platform) -> PipelineSettings:

@@ -17,7 +17,6 @@ import pandas as pd
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from rich.live import Live
 
 from plinth_features import spec
 from plinth_kit import redis
@@ -72,13 +71,13 @@ def run(settings: PipelineSettings, plan: Plan, console: Console, *, started: fl
     items = stream.merged(frame, start=START, end=end, delay=DELAY)
     total = int(((frame["event_ts"] >= START) & (frame["event_ts"] < end)).sum())
     broker = KafkaBroker(settings.kafka_bootstrap, "replay")
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
+    with demo_view.watching(console, total) as observe:
         watch = replay.replay(
             broker,
             items,
             speed=plan.speed,
             behind=Freshness(settings.engine_url).behind,
-            observe=lambda seen: live.update(demo_view.table(seen, total, time.monotonic())),
+            observe=observe,
         )
     console.print(demo_view.table(watch, total, time.monotonic()))
     found = effect.effect(frame, watch.outcome_of)

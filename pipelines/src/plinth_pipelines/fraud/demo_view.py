@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -22,11 +25,33 @@ PUBLISHED = {
 """AUC ROC, average precision, card precision@100; Fraud Detection Handbook (2022), the same split."""
 
 RECENT = 5000
+LINE_EVERY_S = 10.0
+"""So often does a replay print a line where there is no terminal for a live table."""
+
+
+@contextmanager
+def watching(console: Console, total: int) -> Iterator[Callable[[Watch], None]]:
+    """What shows a replay while it runs: a live table, or now and then a line where that cannot be."""
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            yield lambda watch: live.update(table(watch, total, time.monotonic()))
+        return
+    printed = time.monotonic()
+
+    def line(watch: Watch) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if now - printed >= LINE_EVERY_S:
+            printed = now
+            speed = watch.decided / (now - watch.started)
+            console.print(f"{watch.decided:,} of {total:,} transactions decided, {speed:,.0f} a second")
+
+    yield line
 
 
 def table(watch: Watch, total: int, now: float) -> Table:
     """The live table."""
-    seconds = max(1e-9, (watch.last_decision or now) - watch.started)
+    seconds = max(1e-9, (watch.last_answer or now) - watch.started)
     p50, p99 = watch.percentiles(RECENT)
     view = Table(title="Transactions through Kafka", show_header=False, title_justify="left")
     view.add_column(style="dim")
@@ -35,6 +60,8 @@ def table(watch: Watch, total: int, now: float) -> Table:
     view.add_row("stream time", f"{when:%Y-%m-%d %H:%M}")
     view.add_row("sent", f"{watch.sent:,} of {total:,}  ({watch.sent / max(1, total):.0%})")
     view.add_row("decided", f"{watch.decided:,}")
+    if watch.refused:
+        view.add_row("refused", f"{len(watch.refused):,}")
     view.add_row("repeats", f"{watch.repeats:,}")
     view.add_row("labels sent", f"{watch.labels:,}")
     view.add_row("throughput", f"{watch.decided / seconds:,.0f} decisions/s")

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plinth_contracts import codec
-from plinth_contracts.events import AlertRaised, DecisionMade
+from plinth_contracts.events import AlertRaised, DecisionMade, TransactionReceived
+from plinth_kit.kafka import deadletter
 from plinth_kit.kafka.message import Message, sent_at
 from plinth_kit.kafka.ports import Broker
 from plinth_pipelines.fraud.stream import Item
@@ -29,21 +30,25 @@ BEHIND_PATIENCE_S = 10.0
 """So long the next chunk waits for features that do not catch up."""
 CLOCKS_DIFFER_S = 1.0
 """So far apart may the clocks of this machine and of the scorer's be."""
+ALERT_PATIENCE_S = 0.5
+"""So long the alert of the last decision is waited for."""
 _DECISIONS, _ALERTS = codec.topic_of(DecisionMade), codec.topic_of(AlertRaised)
+_REFUSALS = codec.topic_of(TransactionReceived) + deadletter.SUFFIX
 _decode = codec.decoder(DecisionMade)
 _decode_alert = codec.decoder(AlertRaised)
 
 
 class Stalled(Exception):
-    """No decision came for a minute although some were owed."""
+    """No decision came for a minute although some were owed. The message says which, for a person."""
 
 
 @dataclass
 class Watch:
     """What has been sent and what came back. `latencies` are seconds from produce to decision consumed.
 
-    `began` is Unix time. `earlier` counts transactions that had been decided before this stream began,
-    `repeated` decisions of this stream that came again.
+    `began` is Unix time. `refused` has the transactions that became dead letters, and why. `earlier` counts
+    transactions that had been decided before this stream began, `repeated` decisions of this stream that
+    came again.
     """
 
     sent: int = 0
@@ -53,6 +58,7 @@ class Watch:
     outcomes: Counter[str] = field(default_factory=Counter)
     scores: dict[str, float] = field(default_factory=dict)
     outcome_of: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     let_through: int = 0
     degraded: int = 0
     decision_ids: set[str] = field(default_factory=set)
@@ -60,7 +66,7 @@ class Watch:
     began: float = 0.0
     started: float = 0.0
     first_decision: float | None = None
-    last_decision: float = 0.0
+    last_answer: float = 0.0
     earlier: int = 0
     repeated: int = 0
 
@@ -98,7 +104,7 @@ def replay(
     observe: Callable[[Watch], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Watch:
-    """Send every item and wait until each transaction is decided.
+    """Send every item and wait until each transaction is decided or refused.
 
     `speed` is stream seconds per second; 0 is as fast as the platform decides, with at most `in_flight`
     transactions undecided. `behind` says how many stream seconds features are behind a label of that time
@@ -155,47 +161,67 @@ def replay(
 
 
 def _check(watch: Watch, pending: dict[str, float], now: float) -> None:
-    newest = max(watch.last_decision, watch.started)
+    newest = max(watch.last_answer, watch.started)
     if pending and now - newest > PATIENCE_S:
         raise Stalled(
-            f"{len(pending)} transactions are undecided, and no decision came for {PATIENCE_S:.0f} s"
+            f"{len(pending)} of {watch.sent} transactions are undecided, first {next(iter(pending), '')!r},"
+            f" and no decision came for {PATIENCE_S:.0f} s; `plinth status` shows what is not running"
         )
 
 
 def _watch(
     broker: Broker, watch: Watch, pending: dict[str, float], lock: threading.Lock, finished: threading.Event
 ) -> None:
-    """Consume decisions and alerts; what was there before and decisions of other streams are left out."""
+    """Consume decisions, alerts and dead letters; earlier ones and those of other streams are left out."""
     began = datetime.fromtimestamp(watch.began - CLOCKS_DIFFER_S, UTC)
-    consumer = broker.consumer(f"replay-{uuid.uuid4()}", [_DECISIONS, _ALERTS])
+    consumer = broker.consumer(f"replay-{uuid.uuid4()}", [_DECISIONS, _ALERTS, _REFUSALS])
+
+    def take(messages: Sequence[Message]) -> None:
+        now = time.time()
+        with lock:
+            for message in messages:
+                if sent_at(message) < began:
+                    continue
+                if message.topic == _ALERTS:
+                    watch.alerted.add(_decode_alert(message.value).prediction_id or "")
+                elif message.topic == _REFUSALS:
+                    _refuse(watch, pending, message)
+                else:
+                    _decide(watch, pending, message, now, began)
+
     try:
         while not finished.is_set():
-            messages = consumer.poll(2000, 0.05)
-            now = time.time()
-            with lock:
-                for message in messages:
-                    if sent_at(message) < began:
-                        continue
-                    if message.topic == _ALERTS:
-                        watch.alerted.add(_decode_alert(message.value).prediction_id or "")
-                        continue
-                    decision = _decode(message.value)
-                    produced = pending.pop(decision.transaction_id, None)
-                    if produced is None or decision.transaction_id in watch.scores:
-                        watch.repeated += decision.transaction_id in watch.scores
-                        continue
-                    watch.earlier += _made_at(message) < began
-                    watch.decision_ids.add(decision.decision_id)
-                    watch.scores[decision.transaction_id] = decision.score
-                    watch.outcomes[decision.outcome.value] += 1
-                    watch.outcome_of[decision.transaction_id] = decision.outcome.value
-                    watch.let_through += decision.let_through
-                    watch.degraded += bool(decision.degraded)
-                    watch.latencies.append(now - produced)
-                    watch.last_decision = time.monotonic()
-                    watch.first_decision = watch.first_decision or watch.last_decision
+            take(consumer.poll(2000, 0.05))
+        take(consumer.poll(2000, ALERT_PATIENCE_S))
     finally:
         consumer.close()
+
+
+def _decide(watch: Watch, pending: dict[str, float], message: Message, now: float, began: datetime) -> None:
+    decision = _decode(message.value)
+    produced = pending.pop(decision.transaction_id, None)
+    if produced is None or decision.transaction_id in watch.scores:
+        watch.repeated += decision.transaction_id in watch.scores
+        return
+    watch.earlier += _made_at(message) < began
+    watch.decision_ids.add(decision.decision_id)
+    watch.scores[decision.transaction_id] = decision.score
+    watch.outcomes[decision.outcome.value] += 1
+    watch.outcome_of[decision.transaction_id] = decision.outcome.value
+    watch.let_through += decision.let_through
+    watch.degraded += bool(decision.degraded)
+    watch.latencies.append(now - produced)
+    watch.last_answer = time.monotonic()
+    watch.first_decision = watch.first_decision or watch.last_answer
+
+
+def _refuse(watch: Watch, pending: dict[str, float], message: Message) -> None:
+    """A dead letter keeps the headers of the original, whose event id is the transaction's."""
+    headers = dict(message.headers)
+    transaction_id = headers.get("ce_id", b"").decode(errors="replace")
+    if pending.pop(transaction_id, None) is not None:
+        watch.refused[transaction_id] = headers.get(deadletter.REASON, b"").decode(errors="replace")
+        watch.last_answer = time.monotonic()
 
 
 def _made_at(message: Message) -> datetime:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pandas as pd
 from rich.console import Console
-from rich.live import Live
 
+from plinth_contracts import codec
+from plinth_contracts.events import TransactionReceived
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_pipelines.fraud import demo_view, replay, stream
 from plinth_pipelines.fraud.freshness import Freshness
 from plinth_pipelines.settings import PipelineSettings
 
+SHOWN = 10
+"""So many of the refused transactions are named."""
 TRUE = {"1", "true", "t", "yes", "y", "fraud"}
+
+_decode = codec.decoder(TransactionReceived)
 
 
 class Columns(NamedTuple):
@@ -40,7 +47,9 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
 
     Raises UnreadableError naming columns that are missing or values that make no sense.
     """
-    raw = pd.read_parquet(file) if file.suffix in (".parquet", ".pq") else pd.read_csv(file)
+    ids = columns[:3]
+    parquet = file.suffix in (".parquet", ".pq")
+    raw = pd.read_parquet(file) if parquet else pd.read_csv(file, dtype=dict.fromkeys(ids, "string"))
     amount = columns.amount_minor or columns.amount
     needed = [*columns[:4], amount, *([columns.label] if columns.label else [])]
     if missing := [name for name in needed if name not in raw]:
@@ -49,12 +58,18 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
             " Name yours with the options, see --help"
         )
     amounts = pd.to_numeric(raw[amount], errors="coerce")
-    times = pd.to_datetime(raw[columns.event_ts], utc=True, errors="coerce")
-    for name, values in ((amount, amounts), (columns.event_ts, times)):
-        if values.isna().any():
-            row = int(values.isna().to_numpy().argmax())
+    times = pd.to_datetime(raw[columns.event_ts], utc=True, format="ISO8601", errors="coerce")
+    for name in ids:
+        if (row := _first(raw[name].isna())) is not None:
+            raise UnreadableError(f"{file.name}: {name} of row {row + 1} is missing")
+    for name, values, wanted in (
+        (amount, amounts, "a number, 12.50 or 1250"),
+        (columns.event_ts, times, "ISO 8601, 2018-08-22 09:30:00"),
+    ):
+        if (row := _first(values.isna())) is not None:
             raise UnreadableError(
-                f"{file.name}: {name} of row {row + 1} makes no sense: {raw[name].iloc[row]!r}"
+                f"{file.name}: {name} of row {row + 1} makes no sense: {raw[name].iloc[row]!r}; it should be"
+                f" {wanted}"
             )
     frame = pd.DataFrame(
         {
@@ -67,7 +82,16 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
     )
     if columns.label:
         frame["is_fraud"] = raw[columns.label].astype(str).str.strip().str.lower().isin(TRUE)
+    for row, item in enumerate(stream.transactions(frame), start=1):
+        try:
+            _decode(item.outgoing.value)
+        except msgspec.ValidationError as error:
+            raise UnreadableError(f"{file.name}: row {row} is no transaction: {error}") from error
     return frame.sort_values("event_ts", kind="stable", ignore_index=True)
+
+
+def _first(wrong: pd.Series) -> int | None:
+    return int(wrong.to_numpy().argmax()) if wrong.any() else None
 
 
 def run(
@@ -93,17 +117,24 @@ def run(
         with_labels=bool(columns.label),
     )
     broker = KafkaBroker(settings.kafka_bootstrap, "replay")
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
+    with demo_view.watching(console, len(frame)) as observe:
         watch = replay.replay(
             broker,
             items,
             speed=speed,
             behind=Freshness(settings.engine_url).behind,
-            observe=lambda seen: live.update(demo_view.table(seen, len(frame), time.monotonic())),
+            observe=observe,
         )
     console.print(demo_view.table(watch, len(frame), time.monotonic()))
     if watch.earlier:
         console.print(
             f"{watch.earlier:,} of {watch.decided:,} had been decided before; these are the decisions of"
             " then. Give other ids to have them decided anew."
+        )
+    for transaction_id, reason in islice(watch.refused.items(), SHOWN):
+        console.print(f"refused: {transaction_id}: {reason}")
+    if watch.refused:
+        console.print(
+            f"{len(watch.refused):,} were refused, the first of them above. They lie in the dead letters:"
+            " `plinth replay-dlq transaction.received --dry-run`."
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import httpx
 import mlflow
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,9 +21,14 @@ from plinth_contracts.model import FEATURES, MEMBERS, PROBABILITIES
 from plinth_pipelines.fraud.succession import Present
 
 ALIAS = "champion"
+PATIENCE_S = 10.0
 FILES = {"MLmodel", "model.onnx"}
 _NOBODY = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 """MLflow's answers where it knows no such model, and no such alias of it."""
+
+
+class AwayError(Exception):
+    """No MLflow answers; the message says where it was looked for."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,16 @@ def register(
     return Registered(
         name, int(registered.version), run.info.run_id, logged.model_uri, run.info.run_name or ""
     )
+
+
+def check(tracking_uri: str) -> None:
+    """Raises AwayError unless the server answers at once; MLflow itself would try for minutes."""
+    if not tracking_uri.startswith("http"):
+        return
+    try:
+        httpx.get(f"{tracking_uri}/health", timeout=PATIENCE_S).raise_for_status()
+    except httpx.HTTPError as error:
+        raise AwayError(f"MLflow does not answer at {tracking_uri}: {error}") from error
 
 
 def present(tracking_uri: str, name: str, alias: str) -> Present | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -30,7 +32,7 @@ from plinth_pipelines.fraud import (
     train_view,
 )
 from plinth_pipelines.fraud.ensemble import Ensemble
-from plinth_pipelines.fraud.members import Member, Rows
+from plinth_pipelines.fraud.members import Member
 from plinth_pipelines.fraud.protocol import Evaluation, Protocol, Split
 from plinth_pipelines.fraud.selection import FULL, QUICK, Search, Selection, Table
 from plinth_pipelines.fraud.simulate import PUBLISHED, simulate
@@ -103,9 +105,13 @@ def run(
 
     Raises:
         ValueError: if the transactions do not cover the protocol's days, or the ONNX model differs.
-        mlflow.MlflowException: if the tracking server cannot be reached or refuses.
+        tracking.AwayError: before anything is done, if the tracking server does not answer.
+        mlflow.MlflowException: if it refuses, or goes away later.
     """
     report = progress or (lambda _step, _share: None)
+    tracking.check(tracking_uri)
+    contested = config.alias == tracking.ALIAS and not config.force
+    serving = tracking.present(tracking_uri, config.model_name, config.alias) if contested else None
     report("features", 0.0)
     data = prepare(config, transactions)
     report("selection", 0.3)
@@ -122,7 +128,17 @@ def run(
     converted = onnx_model.convert(ensemble, X.shape[1])
     difference = onnx_model.check(converted, ensemble, X)
     report("mlflow", 0.85)
-    heir = _succession(tracking_uri, config, data, X, evaluation)
+    heir = (
+        succession.decide(
+            serving,
+            config.service.fingerprint,
+            evaluation.average_precision,
+            X,
+            lambda scores: data.table.evaluate(scores, data.final.test).average_precision,
+        )
+        if contested
+        else succession.forced()
+    )
     result = record.Result(
         service=config.service,
         manifest=provenance.manifest(transactions, config.source, dict(config.source_config)),
@@ -162,21 +178,6 @@ def run(
     )
     report("done", 1.0)
     return TrainedModel(registered, evaluation, thresholds, difference, heir)
-
-
-def _succession(
-    tracking_uri: str, config: TrainConfig, data: Prepared, X: Rows, evaluation: Evaluation
-) -> Succession:
-    """Whether the new version takes the alias from the present one, by the rows X of the test."""
-    if config.force or config.alias != tracking.ALIAS:
-        return succession.forced()
-    return succession.decide(
-        tracking.present(tracking_uri, config.model_name, config.alias),
-        config.service.fingerprint,
-        evaluation.average_precision,
-        X,
-        lambda scores: data.table.evaluate(scores, data.final.test).average_precision,
-    )
 
 
 def prepare(config: TrainConfig, transactions: pd.DataFrame) -> Prepared:
@@ -227,7 +228,11 @@ def fit(data: Prepared, chosen: Selection, config: TrainConfig) -> tuple[Ensembl
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train the fraud model, on simulated transactions unless a file of them is given."""
     parser = argparse.ArgumentParser(prog="python -m plinth_pipelines.fraud.train", description=main.__doc__)
-    parser.add_argument("--tracking-uri", default="http://127.0.0.1:5000")
+    parser.add_argument(
+        "--tracking-uri",
+        default=os.environ.get("PLINTH_MLFLOW_URL", "http://127.0.0.1:5000"),
+        help="MLflow server (%(default)s); also PLINTH_MLFLOW_URL",
+    )
     parser.add_argument("--transactions", type=Path, help="parquet file with the columns of the simulation")
     parser.add_argument("--features", type=Path, default=Path("feature_repo/compiled/fraud.json"))
     parser.add_argument("--test-start", type=date.fromisoformat, default=Protocol().test_start)
@@ -249,14 +254,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source_config={} if options.transactions else msgspec.to_builtins(asdict(PUBLISHED)),
     )
     console = terminal.console()
-    with terminal.quiet(), terminal.steps(console) as step:
-        read = step("transactions: read" if options.transactions else "transactions: generate six months")
-        table = pd.read_parquet(options.transactions) if options.transactions else simulate(progress=read)
-        read(1.0)
-        report = step("model: train, evaluate, register")
-        trained = run(
-            options.tracking_uri, table, config=config, progress=lambda doing, share: report(share, doing)
-        )
+    try:
+        tracking.check(options.tracking_uri)
+        with terminal.quiet(), terminal.steps(console) as step:
+            read = step("transactions: read" if options.transactions else "transactions: generate six months")
+            table = pd.read_parquet(options.transactions) if options.transactions else simulate(progress=read)
+            read(1.0)
+            report = step("model: train, evaluate, register")
+            trained = run(
+                options.tracking_uri, table, config=config, progress=lambda doing, share: report(share, doing)
+            )
+    except (tracking.AwayError, ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     console.print(train_view.table(trained, options.alias))
     return 0
 

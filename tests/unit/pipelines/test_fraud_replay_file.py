@@ -1,0 +1,51 @@
+"""A person's own file: what is read of it, and what is said of one that cannot be replayed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plinth_pipelines.fraud.replay_file import Columns, UnreadableError, read
+
+HEAD = "id,card,shop,when,euros,fraud"
+COLUMNS = Columns("id", "card", "shop", "when", "euros", label="fraud")
+
+
+def file_of(folder: Path, *rows: str) -> Path:
+    path = folder / "tx.csv"
+    path.write_text("\n".join([HEAD, *rows]) + "\n")
+    return path
+
+
+def test_rows_come_in_order_of_time_with_amounts_in_cents(tmp_path: Path) -> None:
+    file = file_of(
+        tmp_path, "b,596,007,2018-08-22 09:31:00,812.10,yes", "a,596,7,2018-08-22T09:30:00Z,57.16,0"
+    )
+    assert list(frame["transaction_id"]) == ["a", "b"]
+    assert list(frame["terminal_id"]) == ["7", "007"]
+    assert list(frame["amount_minor"]) == [5716, 81210]
+    assert list(frame["is_fraud"]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("a b,596,7,2018-08-22,1.00,0", r"row 2 is no transaction: must be 1 to 64 .* `\$.transaction_id`"),
+        ("b,596,,2018-08-22,1.00,0", r"shop of row 2 is missing"),
+        ("b,596,7,2018-08-22,-1.00,0", r"row 2 .* `int` >= 0 - at `\$.amount_minor`"),
+        ("b,596,7,2018-08-22,much,0", r"euros of row 2 makes no sense: 'much'"),
+        ("b,596,7,08/22/2018,1.00,0", r"when of row 2 makes no sense: '08/22/2018'; .* ISO 8601"),
+        ("b,596,7,yesterday,1.00,0", r"when of row 2 makes no sense: 'yesterday'"),
+    ],
+)
+def test_a_row_that_the_platform_would_refuse_is_named_before_anything_is_sent(
+    tmp_path: Path, row: str, says: str
+) -> None:
+    with pytest.raises(UnreadableError, match=says):
+        read(file_of(tmp_path, "a,596,7,2018-08-22,1.00,0", row), COLUMNS)
+
+
+def test_a_missing_column_is_named_beside_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableError, match=r"has no column transaction_id, .*it has id, card"):
+        read(file_of(tmp_path), Columns())
