@@ -189,13 +189,26 @@ def test_dead_letters_go_back_once_with_their_bytes_and_headers(local: Local) ->
     producer.close()
 
     assert "3 dead letters would be sent" in local.ok("replay-dlq", "label.observed", "--dry-run")
-    assert "1 dead letters sent" in local.ok("replay-dlq", "label.observed", "--limit", "1")
+    assert "1 dead letter sent" in local.ok("replay-dlq", "label.observed", "--limit", "1")
     assert "2 dead letters sent" in local.ok("replay-dlq", "label.observed")
     assert "0 dead letters sent" in local.ok("replay-dlq", "label.observed")
 
+    counted = ("plinth_dlq_replays", b"1")
     assert read(local.bootstrap, "label.observed", 4, count=3) == [
-        (b"k", b"\x00%d" % number, [("ce_id", b"\xff%d" % number)]) for number in range(3)
+        (b"k", b"\x00%d" % number, [("ce_id", b"\xff%d" % number), counted]) for number in range(3)
     ]
+
+
+def test_a_dead_letter_that_fails_again_says_so(local: Local) -> None:
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=local.bootstrap)
+    headers = [("plinth_dlq_reason", b"bad"), ("plinth_dlq_replays", b"2")]
+    producer.send("decision.made.dlq", value=b"x", headers=headers)
+    producer.close()
+    said = local.ok("replay-dlq", "decision.made", "--dry-run")
+    assert "sent back 2 x before: bad" in said
+    assert "1 had been sent back before and failed again" in said
 
 
 def read(bootstrap: str, topic: str, partition: int, count: int) -> list[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ class DeadLetter:
     """A message that could not be processed: the original, where it stood, and why it failed.
 
     `position` is its own offset in the dead letter topic; `partition` is None where the header is missing.
-    One that is `cut` was too large to be kept whole.
+    One that is `cut` was too large to be kept whole. `replays`: how often it was sent back and failed.
     """
 
     position: int
@@ -29,6 +29,7 @@ class DeadLetter:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     cut: bool = False
+    replays: int = 0
 
 
 def read(position: int, record: Any, topic: str) -> DeadLetter:
@@ -38,7 +39,7 @@ def read(position: int, record: Any, topic: str) -> DeadLetter:
         for name, value in record.headers
         if name.startswith(PREFIX)
     }
-    partition = about.get(f"{PREFIX}partition", "")
+    partition, replays = (about.get(f"{PREFIX}{name}", "") for name in ("partition", "replays"))
     return DeadLetter(
         position=position,
         topic=about.get(f"{PREFIX}topic", topic),
@@ -49,6 +50,7 @@ def read(position: int, record: Any, topic: str) -> DeadLetter:
         value=record.value,
         headers=tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX)),
         cut=f"{PREFIX}cut" in about,
+        replays=int(replays) if replays.isdigit() else 0,
     )
 
 
@@ -88,7 +90,7 @@ class Replay:
     def send(self, letter: DeadLetter) -> None:
         """Send a letter back and mark it as replayed; KafkaError if the broker does not confirm.
 
-        One that was cut is marked, not sent.
+        A header counts how often, and comes along if it fails again. One that was cut is marked, not sent.
         """
         from kafka.structs import OffsetAndMetadata
 
@@ -99,7 +101,7 @@ class Replay:
                 letter.topic,
                 value=letter.value,
                 key=letter.key,
-                headers=list(letter.headers),
+                headers=[*letter.headers, (f"{PREFIX}replays", b"%d" % (letter.replays + 1))],
                 partition=letter.partition,
             )
             sent.get(timeout=_SEND_TIMEOUT_SECONDS)

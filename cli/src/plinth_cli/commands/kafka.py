@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -52,8 +53,8 @@ def replay_dlq(
 ) -> None:
     """Send dead letters back to their topic, after their reader was repaired.
 
-    Key, value and headers go back byte by byte, to the same partition. What was replayed is
-    remembered, so that the next call goes on behind it.
+    Key, value and headers go back byte by byte, to the same partition; a header counts how often. What was
+    replayed is remembered, so that the next call goes on behind it. What fails again comes back here.
     """
     from plinth_cli import kafka_admin
     from plinth_cli.dead_letters import Replay
@@ -63,20 +64,23 @@ def replay_dlq(
             if f"{topic}.dlq" not in admin.list_topics():
                 fail(f"there is no topic {topic}.dlq; `plinth topics list` shows what there is")
         replay = Replay(_bootstrap(), topic)
-        reasons: dict[str, int] = {}
+        reasons: Counter[str] = Counter()
+        failed_again = 0
         try:
             for letter in replay.pending(limit):
-                reasons[letter.reason] = reasons.get(letter.reason, 0) + 1
+                reasons[letter.reason] += 1
+                failed_again += letter.replays > 0
                 typer.echo(_line(letter))
                 if not dry_run:
                     replay.send(letter)
         finally:
             replay.close()
-    for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+    for reason, count in reasons.most_common():
         typer.echo(f"{count:>6} x {reason}")
-    typer.echo(
-        f"{sum(reasons.values())} dead letters {'would be sent' if dry_run else 'sent'} back to {topic}"
-    )
+    letters = "1 dead letter" if reasons.total() == 1 else f"{reasons.total()} dead letters"
+    typer.echo(f"{letters} {'would be sent' if dry_run else 'sent'} back to {topic}")
+    if failed_again:
+        typer.echo(f"{failed_again} had been sent back before and failed again: repair what refuses them")
 
 
 def skip(
@@ -123,7 +127,8 @@ def skip(
 def _line(letter: DeadLetter) -> str:
     key = (letter.key or b"").decode(errors="backslashreplace")
     place = f"{letter.topic}/{'?' if letter.partition is None else letter.partition}@{letter.offset}"
-    return f"{place}  key={key}  {'cut, passed over: ' if letter.cut else ''}{letter.reason}"
+    again = f"sent back {letter.replays} x before: " if letter.replays else ""
+    return f"{place}  key={key}  {'cut, passed over: ' if letter.cut else again}{letter.reason}"
 
 
 def _show(names: Sequence[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters: what they look like, the way back, and how many are too many."""
+"""Dead letters: what they look like, and how many are too many."""
 
 from __future__ import annotations
 
@@ -43,20 +43,6 @@ def dead_letter(message: Message, reason: str) -> Outgoing:
         return Outgoing(topic, key, message.value, message.headers + origin)
     kept = key if key is None or len(key) <= MAX_KEY_BYTES else None
     return Outgoing(topic, kept, message.value[:MAX_BYTES], (*origin, (CUT, str(size).encode())))
-
-
-def replayed(message: Message) -> Outgoing:
-    """The inverse of dead_letter: the message as it was, to its original topic.
-
-    ValueError for a message that is not a dead letter, or that was cut.
-    """
-    if any(name == CUT for name, _ in message.headers):
-        raise ValueError(f"{message.topic}/{message.partition}@{message.offset} was cut, it is not all there")
-    topic = next((value.decode() for name, value in reversed(message.headers) if name == TOPIC), None)
-    if topic is None:
-        raise ValueError(f"{message.topic}/{message.partition}@{message.offset} has no header {TOPIC}")
-    headers = tuple(header for header in message.headers if not header[0].startswith(PREFIX))
-    return Outgoing(topic, message.key, message.value, headers)
 
 
 class Count(NamedTuple):
