@@ -19,9 +19,8 @@ def file_of(folder: Path, *rows: str) -> Path:
 
 
 def test_rows_come_in_order_of_time_with_amounts_in_cents(tmp_path: Path) -> None:
-    file = file_of(
-        tmp_path, "b,596,007,2018-08-22 09:31:00,812.10,yes", "a,596,7,2018-08-22T09:30:00Z,57.16,0"
-    )
+    late, early = "b,596,007,2018-08-22 09:31:00,812.10,yes", "a,596,7,2018-08-22T09:30:00Z,57.16,0"
+    frame = read(file_of(tmp_path, late, early), COLUMNS)
     assert list(frame["transaction_id"]) == ["a", "b"]
     assert list(frame["terminal_id"]) == ["7", "007"]
     assert list(frame["amount_minor"]) == [5716, 81210]
