@@ -30,6 +30,8 @@ BEHIND_PATIENCE_S = 10.0
 """So long the next chunk waits for features that do not catch up."""
 CLOCKS_DIFFER_S = 1.0
 """So far apart may the clocks of this machine and of the scorer's be."""
+QUIET_POLLS = 6
+"""After so many polls in a row that found nothing, 0.3 s, what was there before has been read."""
 ALERT_PATIENCE_S = 0.5
 """So long the alert of the last decision is waited for."""
 _DECISIONS, _ALERTS = codec.topic_of(DecisionMade), codec.topic_of(AlertRaised)
@@ -111,14 +113,16 @@ def replay(
     (milliseconds); more is sent when they are not far behind. `observe` is called a few times a second.
     Raises Stalled.
     """
-    watch = Watch(began=time.time(), started=time.monotonic())
-    lock, finished = threading.Lock(), threading.Event()
+    watch = Watch(began=time.time())
+    lock, watching, finished = threading.Lock(), threading.Event(), threading.Event()
     pending: dict[str, float] = {}
     watcher = threading.Thread(
-        target=_watch, args=(broker, watch, pending, lock, finished), name="watch", daemon=True
+        target=_watch, args=(broker, watch, pending, lock, watching, finished), name="watch", daemon=True
     )
     watcher.start()
     producer = broker.producer()
+    watching.wait(PATIENCE_S)
+    watch.started = time.monotonic()
     first_ms: int | None = None
     label_ms = 0
     shown = 0.0
@@ -170,9 +174,17 @@ def _check(watch: Watch, pending: dict[str, float], now: float) -> None:
 
 
 def _watch(
-    broker: Broker, watch: Watch, pending: dict[str, float], lock: threading.Lock, finished: threading.Event
+    broker: Broker,
+    watch: Watch,
+    pending: dict[str, float],
+    lock: threading.Lock,
+    watching: threading.Event,
+    finished: threading.Event,
 ) -> None:
-    """Consume decisions, alerts and dead letters; earlier ones and those of other streams are left out."""
+    """Consume decisions, alerts and dead letters; earlier ones and those of other streams are left out.
+
+    `watching` is set when what was there before has been read.
+    """
     began = datetime.fromtimestamp(watch.began - CLOCKS_DIFFER_S, UTC)
     consumer = broker.consumer(f"replay-{uuid.uuid4()}", [_DECISIONS, _ALERTS, _REFUSALS])
 
@@ -189,9 +201,14 @@ def _watch(
                 else:
                     _decide(watch, pending, message, now, began)
 
+    quiet = 0
     try:
         while not finished.is_set():
-            take(consumer.poll(2000, 0.05))
+            messages = consumer.poll(2000, 0.05)
+            quiet = 0 if messages or not consumer.assignment() else quiet + 1
+            if quiet == QUIET_POLLS:
+                watching.set()
+            take(messages)
         take(consumer.poll(2000, ALERT_PATIENCE_S))
     finally:
         consumer.close()
