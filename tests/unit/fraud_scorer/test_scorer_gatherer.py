@@ -92,3 +92,18 @@ def test_a_caller_that_gives_up_leaves_the_others_their_results() -> None:
         assert (list(await first), list(await stays)) == ([2], [6])
 
     asyncio.run(run())
+
+
+def test_batches_begin_at_a_distance_and_take_what_has_come_meanwhile() -> None:
+    async def run() -> None:
+        work = Work()
+        work.may.set()
+        gatherer: Gatherer[int, int] = Gatherer(work, "test", most=10, spacing=1.0)
+        await gatherer([1])
+        second = asyncio.create_task(gatherer([2]))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await asyncio.gather(second, gatherer([3]))
+        assert work.batches == [[1], [2, 3]]
+
+    asyncio.run(run())

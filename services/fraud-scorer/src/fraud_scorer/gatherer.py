@@ -1,4 +1,4 @@
-"""Work in batches of whatever has come while the last batch was worked on: no timer, no waiting when idle."""
+"""Work in batches of whatever has come since the last batch was begun: who comes alone waits for nothing."""
 
 from __future__ import annotations
 
@@ -17,15 +17,24 @@ class Gatherer(Generic[T, R]):
     """Calls `work` in a thread of its own, one call at a time, for many callers at once.
 
     `work` gives one result per item, in order; what it raises, all callers of the batch get. `most`: items
-    after which a batch takes no more callers. `longest`: items that may wait; beyond that callers get a
-    Problem 503, so that the line never grows longer than can be served. Belongs to one event loop.
+    after which a batch takes no more callers. `spacing`: least seconds from the beginning of a batch to the
+    next, where a few large batches cost less than many small ones. `longest`: items that may wait; beyond
+    that callers get a Problem 503, so that the line never grows longer than can be served. Belongs to one
+    event loop.
     """
 
     def __init__(
-        self, work: Callable[[list[T]], Sequence[R]], name: str, *, most: int, longest: int = 20_000
+        self,
+        work: Callable[[list[T]], Sequence[R]],
+        name: str,
+        *,
+        most: int,
+        spacing: float = 0.0,
+        longest: int = 20_000,
     ) -> None:
         self._work = work
         self._most = most
+        self._spacing, self._next = spacing, 0.0
         self._longest = longest
         self._waiting: list[tuple[Sequence[T], asyncio.Future[Sequence[R]]]] = []
         self._items = 0
@@ -46,6 +55,9 @@ class Gatherer(Generic[T, R]):
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
+            if (early := self._next - loop.time()) > 0:
+                await asyncio.sleep(early)
+            self._next = loop.time() + self._spacing
             batch = self._take()
             items = [item for part, _ in batch for item in part]
             try:
