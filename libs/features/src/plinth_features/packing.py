@@ -23,6 +23,12 @@ MAX_WORDS = 1 << 15
 _HEADER = 16
 _SHORT, _MIDDLE, _LONG = 1, 2, 3
 """Codes; 0 is a word as in an empty row."""
+_FIRST_BITS = 0x5555_5555_5555_5555
+"""The first of the two bits of each code."""
+_DE_BRUIJN = 0x03F7_9D71_B4CB_0A89
+_POSITIONS = np.zeros(64, dtype=np.int64)
+for _position in range(64):
+    _POSITIONS[(_DE_BRUIJN << _position & (1 << 64) - 1) >> 58] = _position
 
 
 class Damaged(Exception):
@@ -49,10 +55,11 @@ def unpack(values: Sequence[bytes | None], empty: Rows) -> Rows:
     Raises Damaged for bytes that `pack` did not make.
     """
     sizes = [0 if value is None else len(value) for value in values]
-    rows, ends = np.repeat(empty, len(values), axis=0), np.cumsum(sizes, dtype=np.int64)
+    rows = np.empty((len(values), empty.shape[1]), dtype=np.int64)
+    ends = np.cumsum(sizes, dtype=np.int64)
     packed = np.frombuffer(b"".join([value or b"" for value in values]), dtype=np.uint8)
     odd = [row for row, size in enumerate(sizes) if size % 8]
-    damaged = odd[0] if odd else _unpack(*_views(packed), ends, _codes(empty.shape[1]), rows)
+    damaged = odd[0] if odd else _unpack(*_views(packed)[1:], ends, _codes(empty.shape[1]), empty[0], rows)
     if damaged >= 0:
         raise Damaged(damaged)
     return rows
@@ -115,13 +122,15 @@ def _pack(
 
 
 @numba.njit(cache=True)
-def _unpack(bytes_: Any, shorts: Any, middles: Any, longs: Any, ends: Any, codes: int, rows: Any) -> int:
-    """Fills rows that are empty; returns the first that is damaged, or -1."""
+def _unpack(shorts: Any, middles: Any, longs: Any, ends: Any, codes: int, empty: Any, rows: Any) -> int:
+    """Fills rows; returns the first that is damaged, or -1."""
+    one, first_bits = np.uint64(1), np.uint64(_FIRST_BITS)
     begin, words = 0, rows.shape[1]
     for i in range(len(ends)):
-        end = ends[i]
+        end, row = ends[i], rows[i]
+        row[:] = empty
         if begin == end:
-            continue  # an empty row
+            continue
         code_at = begin + _HEADER
         if code_at + codes > end:
             return i
@@ -134,24 +143,45 @@ def _unpack(bytes_: Any, shorts: Any, middles: Any, longs: Any, ends: Any, codes
         short_end = short_at + n_short
         if min(n_long, n_middle, n_short) < 0 or (2 * short_end + 7) & ~7 != end:
             return i
-        rows[i, VERSION] = longs[begin // 8]
-        for four in range(0, words - 1, 4):
-            some = bytes_[code_at + four // 4]
-            word = four + 1
-            while some != 0 and word < words:
-                code = some & 3
-                if code == _LONG:
-                    rows[i, word] ^= longs[min(long_at, long_end - 1)]
-                    long_at += 1
-                elif code == _MIDDLE:
-                    rows[i, word] ^= middles[min(middle_at, middle_end - 1)]
-                    middle_at += 1
-                elif code == _SHORT:
-                    rows[i, word] ^= shorts[min(short_at, short_end - 1)]
-                    short_at += 1
-                some >>= 2
-                word += 1
+        row[VERSION] = longs[begin // 8]
+        word = 1
+        for at in range(code_at // 8, (code_at + codes) // 8):
+            some = np.uint64(longs[at])
+            low, high = some & first_bits, (some >> one) & first_bits
+            left = low & high
+            while left != 0:
+                here = word + _lowest(left) // 2
+                if here >= words or long_at >= long_end:
+                    return i
+                row[here] ^= longs[long_at]
+                long_at += 1
+                left &= left - one
+            left = high & ~low
+            while left != 0:
+                here = word + _lowest(left) // 2
+                if here >= words or middle_at >= middle_end:
+                    return i
+                row[here] ^= middles[middle_at]
+                middle_at += 1
+                left &= left - one
+            left = low & ~high
+            while left != 0:
+                here = word + _lowest(left) // 2
+                if here >= words or short_at >= short_end:
+                    return i
+                row[here] ^= shorts[short_at]
+                short_at += 1
+                left &= left - one
+            word += 32
         if long_at != long_end or middle_at != middle_end or short_at != short_end:
             return i
         begin = end
     return -1
+
+
+@numba.njit(cache=True, inline="always")
+def _lowest(bits: Any) -> int:
+    """Position of the lowest bit that is set: a De Bruijn sequence shifted by it has six leading bits of its
+    own (Leiserson, Prokop and Randall, 1998)."""
+    shifted = (bits & (~bits + np.uint64(1))) * np.uint64(_DE_BRUIJN)
+    return int(_POSITIONS[shifted >> np.uint64(58)])
