@@ -96,6 +96,19 @@ def test_rows_in_redis_expire_with_the_views_time_to_live(redis_client: redis.Re
     assert VIEW.ttl_s - 60 < ttl <= VIEW.ttl_s
 
 
+def test_what_is_no_string_in_the_place_of_a_row_gives_way_to_a_rebuilt_row(
+    redis_client: redis.Redis,
+) -> None:
+    store, (key,) = RedisRows(redis_client, LAYOUT), keys(LAYOUT, ["b"])
+    store.put_markers([MARK])
+    redis_client.rpush(key, "what is this?")
+    with pytest.raises(StateLost):
+        store.write(["a", "b"], store.read(["a", "b"]), [MARK])
+    assert store.missing([MARK]) == [MARK]
+    store.put_markers([MARK])
+    assert store.write(["a", "b"], store.read(["a", "b"]), [MARK]) == []
+
+
 def test_another_definition_has_other_keys() -> None:
     changed = View(
         name=VIEW.name,

@@ -24,7 +24,8 @@ FORMAT = 2
 
 # KEYS: rows, then markers. ARGV: number of rows, time to live in seconds, all versions that were read, then
 # each new row. Returns the positions of the rows that somebody else wrote in between, or false when a
-# marker is gone.
+# marker is gone. Where something that is no string stands in the place of a row, which MGET reads as no row,
+# it is deleted and the markers fall, so that the row is rebuilt from the log.
 _COMPARE_AND_SET = """
 local n = tonumber(ARGV[1])
 for i = n + 1, #KEYS do
@@ -32,7 +33,11 @@ for i = n + 1, #KEYS do
 end
 local lost, none = {}, string.rep('\\0', 8)
 for i = 1, n do
-  local stored = redis.call('GETRANGE', KEYS[i], 0, 7)
+  local stored = redis.pcall('GETRANGE', KEYS[i], 0, 7)
+  if type(stored) == 'table' then
+    redis.call('UNLINK', KEYS[i], unpack(KEYS, n + 1))
+    return false
+  end
   if stored == '' then stored = none end
   if stored == string.sub(ARGV[3], 8 * i - 7, 8 * i) then
     redis.call('SET', KEYS[i], ARGV[3 + i], 'EX', ARGV[2])
@@ -45,7 +50,7 @@ return lost
 
 
 class StateLost(Exception):
-    """A marker is gone, and with it rows: they must be rebuilt from the log. Nothing was written."""
+    """A marker is gone, and with it rows: they must be rebuilt from the log."""
 
 
 class RowStore(Protocol):
@@ -65,7 +70,7 @@ class RowStore(Protocol):
     def write(self, entities: Sequence[str], rows: Rows, markers: Sequence[bytes] = ()) -> list[int]:
         """Store rows whose version is still the stored one; positions of those that were refused.
 
-        Raises StateLost, having written nothing, when one of `markers` does not stand.
+        Raises StateLost when one of `markers` does not stand; what was written then is complete all the same.
         """
         ...
 

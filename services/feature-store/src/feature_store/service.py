@@ -60,8 +60,8 @@ class FeatureEngine:
     ) -> list[Applied]:
         """Apply each event once, in order per entity.
 
-        Both arguments are by view. Raises StateLost when a marker is gone (nothing of that view was written)
-        or a row is damaged, which it deletes; passes on errors of the store.
+        Both arguments are by view. Raises StateLost when a marker is gone or a row is damaged, which it
+        deletes; what was written by then is recognised by its offsets. Passes on errors of the store.
         """
         return [self._apply_view(view, mine, markers[view]) for view, mine in arrivals.items()]
 

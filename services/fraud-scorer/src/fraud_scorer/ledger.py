@@ -132,6 +132,7 @@ class Ledger:
     """
 
     def __init__(self, url: str, patience_s: float | None = None) -> None:
+        self._url = url
         self._engine = sql.create_engine(
             url,
             pool_pre_ping=True,
@@ -143,10 +144,11 @@ class Ledger:
             impatient.bound(self._engine, patience_s)
 
     def migrate(self) -> None:
-        """Bring the schema up to date; safe when several processes do it at once."""
+        """Bring the schema up to date, however long it takes; safe when several processes do it at once."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self._engine.begin() as connection:
+        engine = sql.create_engine(self._url, poolclass=sql.NullPool, connect_args={"connect_timeout": 2})
+        with engine.begin() as connection:
             connection.execute(sql.text("select pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
