@@ -38,6 +38,7 @@ from plinth_kit.kafka.message import Outgoing
 from plinth_kit.settings import load
 from plinth_pipelines.fraud import replay
 from plinth_pipelines.fraud.stream import Item
+from plinth_pipelines.fraud.watch import Watch
 from plinth_pipelines.settings import PipelineSettings
 
 STOP = Path("/tmp/stop")  # noqa: S108  in a container of its own
@@ -157,7 +158,6 @@ def main() -> int:
     parser.add_argument("--http-rate", type=int, default=20, help="requests a second")
     options = parser.parse_args()
     settings = load(PipelineSettings)
-    replay.PATIENCE_S = PATIENCE_S
     broker = KafkaBroker(settings.kafka_bootstrap, "load")
     sent: Counter[str] = Counter()
     seen = Requests()
@@ -175,13 +175,14 @@ def main() -> int:
         thread.start()
     said = 0.0
 
-    def observe(watch: replay.Watch) -> None:
+    def observe(watch: Watch) -> None:
         nonlocal said
         if time.monotonic() - said > 1:
             said = time.monotonic()
             say(sent=watch.sent, decided=watch.decided, requests=seen.sent, not_ok=seen.answers.total())
 
-    watch = replay.replay(broker, items(options.prefix, options.rate, sent), speed=1.0, observe=observe)
+    stream = items(options.prefix, options.rate, sent)
+    watch = replay.replay(broker, stream, speed=1.0, patience_s=PATIENCE_S, observe=observe)
     for thread in threads:
         thread.join(PATIENCE_S)
     expected = sent.total() + seen.sent - seen.never

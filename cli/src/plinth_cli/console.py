@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from plinth_cli.errors import PlatformError
+from plinth_pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,10 +23,10 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn a PlatformError into its message: it says what to do, a traceback would not."""
+    """Turn an error that a person can act on into its message: it says what to do, a traceback would not."""
     try:
         yield
-    except PlatformError as error:
+    except (PlatformError, PipelineError) as error:
         fail(str(error))
 
 

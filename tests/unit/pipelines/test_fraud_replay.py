@@ -15,7 +15,7 @@ from plinth_kit.kafka.deadletter import dead_letter
 from plinth_kit.kafka.memory import MemoryBroker
 from plinth_kit.kafka.message import Message, Outgoing
 from plinth_pipelines.fraud import replay, stream
-from plinth_pipelines.fraud.replay import Watch
+from plinth_pipelines.fraud.watch import Watch
 
 START = datetime(2018, 8, 1, tzinfo=UTC)
 
@@ -95,10 +95,41 @@ def test_a_refused_transaction_is_not_waited_for_and_its_reason_is_kept() -> Non
     assert (watch.decided, watch.refused) == (1, {"b": "was decided with another payment"})
 
 
-def test_a_replay_without_answers_ends_and_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "PATIENCE_S", 0.1)
+def test_a_replay_without_answers_ends_and_says_what_it_waits_for() -> None:
     with pytest.raises(replay.Stalled, match="1 of 1 transactions are undecided, first 'a'"):
-        replay.replay(MemoryBroker(), stream.transactions(payments("a")))
+        replay.replay(MemoryBroker(), stream.transactions(payments("a")), patience_s=0.1)
+
+
+def test_others_that_are_decided_all_the_time_do_not_keep_a_replay_from_beginning() -> None:
+    broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
+    done = threading.Event()
+
+    def others() -> None:
+        while not done.wait(0.01):
+            broker.producer().produce([decision("somebody else's", datetime.now(UTC))])
+
+    thread = threading.Thread(target=others, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(replay.Stalled, match="1 of 1"):
+            replay.replay(broker, stream.transactions(payments("a")), patience_s=2.0)
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_garbage_among_the_decisions_is_passed_over() -> None:
+    broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
+    answered = False
+
+    def answer(watch: Watch) -> None:
+        nonlocal answered
+        if watch.sent and not answered:
+            answered = True
+            garbage = Outgoing(codec.topic_of(DecisionMade), b"c-1", b"what is this?")
+            broker.producer().produce([garbage, decision("a", datetime.now(UTC))])
+
+    assert replay.replay(broker, stream.transactions(payments("a")), observe=answer).decided == 1
 
 
 def test_the_alert_of_the_last_decision_is_waited_for() -> None:

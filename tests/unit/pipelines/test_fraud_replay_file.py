@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from plinth_pipelines.fraud.replay_file import Columns, UnreadableError, read
@@ -31,10 +32,13 @@ def test_rows_come_in_order_of_time_with_amounts_in_cents(tmp_path: Path) -> Non
     ("row", "says"),
     [
         ("a b,596,7,2018-08-22,1.00,0", r"row 2 is no transaction: must be 1 to 64 .* `\$.transaction_id`"),
-        ("b,596,,2018-08-22,1.00,0", r"shop of row 2 is missing"),
+        ("b,596,,2018-08-22,1.00,0", r"shop of row 2 makes no sense: <NA>"),
         ("b,596,7,2018-08-22,-1.00,0", r"row 2 .* `int` >= 0 - at `\$.amount_minor`"),
         ("b,596,7,2018-08-22,much,0", r"euros of row 2 makes no sense: 'much'"),
         ("b,596,7,08/22/2018,1.00,0", r"when of row 2 makes no sense: '08/22/2018'; .* ISO 8601"),
+        ("b,596,7,2018-08-22,inf,0", r"euros of row 2 makes no sense"),
+        ("b,596,7,2018-08-22,1.00,", r"fraud of row 2 makes no sense: <NA>; .* 1 or 0"),
+        ("b,596,7,2018-08-22,1.00,maybe", r"fraud of row 2 makes no sense: 'maybe'"),
         ("b,596,7,yesterday,1.00,0", r"when of row 2 makes no sense: 'yesterday'"),
     ],
 )
@@ -48,3 +52,23 @@ def test_a_row_that_the_platform_would_refuse_is_named_before_anything_is_sent(
 def test_a_missing_column_is_named_beside_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match=r"has no column transaction_id, .*it has id, card"):
         read(file_of(tmp_path), Columns())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xff", b"PAR1 is no more"])
+@pytest.mark.parametrize("name", ["tx.csv", "tx.parquet"])
+def test_a_file_that_is_none_is_told_apart_from_a_fault(tmp_path: Path, name: str, content: bytes) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(UnreadableError, match=name):
+        read(file, COLUMNS)
+
+
+def test_parquet_keeps_integers_and_refuses_ids_that_became_floats(tmp_path: Path) -> None:
+    row = {"id": ["a"], "card": [596], "shop": [7], "when": ["2018-08-22"], "euros": [1.0], "fraud": [1.0]}
+    file = tmp_path / "tx.parquet"
+    pd.DataFrame(row).to_parquet(file)
+    frame = read(file, COLUMNS)
+    assert (frame["customer_id"][0], bool(frame["is_fraud"][0])) == ("596", True)
+    pd.DataFrame(row | {"card": [596.0]}).to_parquet(file)
+    with pytest.raises(UnreadableError, match=r"card of row 1 .* text or an integer"):
+        read(file, COLUMNS)

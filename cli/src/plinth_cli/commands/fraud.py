@@ -56,12 +56,8 @@ def demo(
         settings = _settings(platform)
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
-        from plinth_pipelines.fraud.replay import Stalled
 
-        try:
-            pipeline.run(settings, pipeline.Plan(days, speed), terminal.console(), started=began)
-        except Stalled as error:
-            fail(str(error))
+        pipeline.run(settings, pipeline.Plan(days, speed), terminal.console(), started=began)
         where_to_look(platform, [process.name for process in platform.table.processes])
         typer.echo(
             "The platform stays up: `plinth status` shows it, `make down` stops it and deletes its data."
@@ -104,23 +100,12 @@ def replay(
         settings = _settings(running())
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import replay_file
-        from plinth_pipelines.fraud.replay import Stalled
 
         columns = replay_file.Columns(
             transaction_id, customer_id, terminal_id, event_ts, amount, amount_minor, label
         )
-        try:
-            replay_file.run(
-                settings,
-                file,
-                columns,
-                label_delay_days,
-                start_at,
-                speed,
-                terminal.console(),
-            )
-        except (replay_file.UnreadableError, Stalled) as error:
-            fail(str(error))
+        console = terminal.console()
+        replay_file.run(settings, file, columns, label_delay_days, start_at, speed, console)
 
 
 @train.command("fraud")
@@ -145,12 +130,8 @@ def train_fraud(
         settings = _settings(running())
         from plinth_pipelines import terminal
         from plinth_pipelines.fraud import demo as pipeline
-        from plinth_pipelines.fraud.tracking import AwayError
 
-        try:
-            pipeline.train_only(settings, terminal.console(), quick=quick, alias=alias, force=force)
-        except AwayError as error:
-            fail(f"{error}; `plinth status` shows what runs, `plinth up mlflow` starts it")
+        pipeline.train_only(settings, terminal.console(), quick=quick, alias=alias, force=force)
 
 
 def _settings(platform: Platform) -> PipelineSettings:

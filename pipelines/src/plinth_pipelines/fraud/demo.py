@@ -23,6 +23,7 @@ from plinth_kit import redis
 from plinth_kit.kafka.confluent import KafkaBroker
 from plinth_kit.settings import load
 from plinth_pipelines import features, terminal
+from plinth_pipelines.errors import PipelineError
 from plinth_pipelines.fraud import (
     backfill,
     demo_view,
@@ -37,6 +38,7 @@ from plinth_pipelines.fraud import (
 )
 from plinth_pipelines.fraud.freshness import Freshness
 from plinth_pipelines.fraud.selection import FULL, QUICK, Search
+from plinth_pipelines.fraud.watch import Watch
 from plinth_pipelines.settings import PipelineSettings
 from plinth_pipelines.terminal import Report
 
@@ -92,6 +94,7 @@ def train_only(settings: PipelineSettings, console: Console, *, quick: bool, ali
 
     force: even where the version that has the alias is better.
     """
+    tracking.check(settings.mlflow_url)
     service = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
     with terminal.quiet(), terminal.steps(console) as step:
         frame = _transactions(settings.state_dir, step("transactions: generate six months"))
@@ -113,7 +116,7 @@ def _apply_features(settings: PipelineSettings, report: Report) -> spec.FeatureS
     report(0.9)
     served = spec.load(features.compiled_path(settings.feature_repo, "fraud"))
     if served != services["fraud"]:
-        raise RuntimeError("feature_repo/compiled is out of date: run python -m plinth_pipelines.features")
+        raise PipelineError("feature_repo/compiled is out of date: run python -m plinth_pipelines.features")
     report(1.0)
     return served
 
@@ -182,7 +185,7 @@ def _wait_until_complete(url: str) -> None:
         except httpx.TransportError as error:
             answer = str(error)
         time.sleep(0.2)
-    raise RuntimeError(f"the fraud scorer at {url} is not ready after {READY_TIMEOUT_S:.0f} s: {answer}")
+    raise PipelineError(f"the fraud scorer at {url} is not ready after {READY_TIMEOUT_S:.0f} s: {answer}")
 
 
 def _cases_opened(url: str) -> int:
@@ -192,7 +195,7 @@ def _cases_opened(url: str) -> int:
     return round(sum(sample.value for sample in samples if sample.name == "plinth_fraud_cases_opened_total"))
 
 
-def _detection(frame: pd.DataFrame, watch: replay.Watch) -> protocol.Evaluation | None:
+def _detection(frame: pd.DataFrame, watch: Watch) -> protocol.Evaluation | None:
     """The published protocol on the scores seen in Kafka; None unless the test days were replayed."""
     test = protocol.split(protocol.Protocol(), frame).test
     rows = frame[test]

@@ -15,7 +15,7 @@ from rich.text import Text
 from plinth_pipelines.fraud.effect import Effect
 from plinth_pipelines.fraud.effect import Group as Counted
 from plinth_pipelines.fraud.protocol import Evaluation
-from plinth_pipelines.fraud.replay import Watch
+from plinth_pipelines.fraud.watch import Watch
 
 PUBLISHED = {
     "logistic regression": (0.871, 0.606, 0.291),
@@ -34,7 +34,7 @@ def watching(console: Console, total: int) -> Iterator[Callable[[Watch], None]]:
     """What shows a replay while it runs: a live table, or now and then a line where that cannot be."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
-            yield lambda watch: live.update(table(watch, total, time.monotonic()))
+            yield lambda watch: live.update(table(watch, total, time.monotonic(), RECENT))
         return
     printed = time.monotonic()
 
@@ -49,10 +49,10 @@ def watching(console: Console, total: int) -> Iterator[Callable[[Watch], None]]:
     yield line
 
 
-def table(watch: Watch, total: int, now: float) -> Table:
-    """The live table."""
+def table(watch: Watch, total: int, now: float, recent: int | None = None) -> Table:
+    """What has been sent and decided by `now`; latency of the last `recent` decisions, or of all."""
     seconds = max(1e-9, (watch.last_answer or now) - watch.started)
-    p50, p99 = watch.percentiles(RECENT)
+    p50, p99 = watch.percentiles(recent)
     view = Table(title="Transactions through Kafka", show_header=False, title_justify="left")
     view.add_column(style="dim")
     view.add_column(justify="right")

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 from rich.console import Console
 
 from plinth_contracts import codec
 from plinth_contracts.events import TransactionReceived
 from plinth_kit.kafka.confluent import KafkaBroker
+from plinth_pipelines.errors import PipelineError
 from plinth_pipelines.fraud import demo_view, replay, stream
 from plinth_pipelines.fraud.freshness import Freshness
 from plinth_pipelines.settings import PipelineSettings
 
 SHOWN = 10
 """So many of the refused transactions are named."""
-TRUE = {"1", "true", "t", "yes", "y", "fraud"}
+TRUE = {"1", "1.0", "true", "t", "yes", "y", "fraud"}
+FALSE = {"0", "0.0", "false", "f", "no", "n", "genuine"}
 
 _decode = codec.decoder(TransactionReceived)
 
@@ -38,7 +43,7 @@ class Columns(NamedTuple):
     label: str = ""
 
 
-class UnreadableError(ValueError):
+class UnreadableError(PipelineError):
     """The file cannot be replayed as it is; the message says what to change."""
 
 
@@ -47,9 +52,7 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
 
     Raises UnreadableError naming columns that are missing or values that make no sense.
     """
-    ids = columns[:3]
-    parquet = file.suffix in (".parquet", ".pq")
-    raw = pd.read_parquet(file) if parquet else pd.read_csv(file, dtype=dict.fromkeys(ids, "string"))
+    raw = _table(file, [*columns[:3], *([columns.label] if columns.label else [])])
     amount = columns.amount_minor or columns.amount
     needed = [*columns[:4], amount, *([columns.label] if columns.label else [])]
     if missing := [name for name in needed if name not in raw]:
@@ -57,16 +60,19 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
             f"{file.name} has no column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}."
             " Name yours with the options, see --help"
         )
-    amounts = pd.to_numeric(raw[amount], errors="coerce")
+    amounts = pd.to_numeric(raw[amount], errors="coerce").replace([np.inf, -np.inf], np.nan)
     times = pd.to_datetime(raw[columns.event_ts], utc=True, format="ISO8601", errors="coerce")
-    for name in ids:
-        if (row := _first(raw[name].isna())) is not None:
-            raise UnreadableError(f"{file.name}: {name} of row {row + 1} is missing")
-    for name, values, wanted in (
-        (amount, amounts, "a number, 12.50 or 1250"),
-        (columns.event_ts, times, "ISO 8601, 2018-08-22 09:30:00"),
-    ):
-        if (row := _first(values.isna())) is not None:
+    checks = [
+        (name, raw[name].isna() | is_float_dtype(raw[name]), "text or an integer") for name in columns[:3]
+    ]
+    checks.append((amount, amounts.isna(), "a number, 12.50 or 1250"))
+    checks.append((columns.event_ts, times.isna(), "ISO 8601, 2018-08-22 09:30:00"))
+    words = raw[columns.label].astype("string").str.strip().str.lower() if columns.label else None
+    if words is not None:
+        checks.append((columns.label, ~words.isin(TRUE | FALSE), "1 or 0, true or false"))
+    for name, wrong, wanted in checks:
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
             raise UnreadableError(
                 f"{file.name}: {name} of row {row + 1} makes no sense: {raw[name].iloc[row]!r}; it should be"
                 f" {wanted}"
@@ -80,8 +86,8 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
             "amount_minor": (amounts if columns.amount_minor else amounts * 100).round().astype("int64"),
         }
     )
-    if columns.label:
-        frame["is_fraud"] = raw[columns.label].astype(str).str.strip().str.lower().isin(TRUE)
+    if words is not None:
+        frame["is_fraud"] = words.isin(TRUE)
     for row, item in enumerate(stream.transactions(frame), start=1):
         try:
             _decode(item.outgoing.value)
@@ -90,8 +96,14 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
     return frame.sort_values("event_ts", kind="stable", ignore_index=True)
 
 
-def _first(wrong: pd.Series) -> int | None:
-    return int(wrong.to_numpy().argmax()) if wrong.any() else None
+def _table(file: Path, texts: Sequence[str]) -> pd.DataFrame:
+    """The file as it is; of a CSV these columns as text, so that 007 stays 007."""
+    try:
+        if file.suffix not in (".parquet", ".pq"):
+            return pd.read_csv(file, dtype=dict.fromkeys(texts, "string"))
+        return pd.read_parquet(file)
+    except (ValueError, OSError) as error:
+        raise UnreadableError(f"{file.name} cannot be read: {error}") from error
 
 
 def run(

@@ -18,6 +18,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from plinth_contracts.model import FEATURES, MEMBERS, PROBABILITIES
+from plinth_pipelines.errors import PipelineError
 from plinth_pipelines.fraud.succession import Present
 
 ALIAS = "champion"
@@ -27,7 +28,7 @@ _NOBODY = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 """MLflow's answers where it knows no such model, and no such alias of it."""
 
 
-class AwayError(Exception):
+class AwayError(PipelineError):
     """No MLflow answers; the message says where it was looked for."""
 
 
@@ -111,7 +112,9 @@ def check(tracking_uri: str) -> None:
     try:
         httpx.get(f"{tracking_uri}/health", timeout=PATIENCE_S).raise_for_status()
     except httpx.HTTPError as error:
-        raise AwayError(f"MLflow does not answer at {tracking_uri}: {error}") from error
+        raise AwayError(
+            f"MLflow does not answer at {tracking_uri}: {error}; `plinth up mlflow` starts it"
+        ) from error
 
 
 def present(tracking_uri: str, name: str, alias: str) -> Present | None:

@@ -20,6 +20,7 @@ from plinth_contracts.model import Thresholds
 from plinth_features import spec
 from plinth_features.spec import FeatureService
 from plinth_pipelines import terminal
+from plinth_pipelines.errors import PipelineError
 from plinth_pipelines.fraud import (
     dataset,
     onnx_model,
@@ -105,11 +106,9 @@ def run(
 
     Raises:
         ValueError: if the transactions do not cover the protocol's days, or the ONNX model differs.
-        tracking.AwayError: before anything is done, if the tracking server does not answer.
-        mlflow.MlflowException: if it refuses, or goes away later.
+        mlflow.MlflowException: if the tracking server cannot be reached or refuses.
     """
     report = progress or (lambda _step, _share: None)
-    tracking.check(tracking_uri)
     contested = config.alias == tracking.ALIAS and not config.force
     serving = tracking.present(tracking_uri, config.model_name, config.alias) if contested else None
     report("features", 0.0)
@@ -264,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trained = run(
                 options.tracking_uri, table, config=config, progress=lambda doing, share: report(share, doing)
             )
-    except (tracking.AwayError, ValueError, OSError) as error:
+    except (PipelineError, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     console.print(train_view.table(trained, options.alias))
