@@ -95,7 +95,10 @@ def test_secrets_fit_together() -> None:
     }
     assert set(digests) == {"viewer", "operator", "approver", "admin"}
     assert len(set(keys.values())) == 4
-    assert all(len(secret) >= 32 for secret in [*keys.values(), server["postgres-password"]])
+    assert all(
+        len(secret) >= 32
+        for secret in [*keys.values(), server["postgres-password"], server["let-through-key"]]
+    )
 
 
 def test_clear_keys_are_seen_by_nobody() -> None:
@@ -113,7 +116,7 @@ def test_secrets_of_your_own_are_used() -> None:
         {
             "secretName": "plinth-server",
             "defaultMode": 0o440,
-            "items": [{"key": "api-keys.json", "path": "api-keys.json"}],
+            "items": [{"key": name, "path": name} for name in ("api-keys.json", "let-through-key")],
         }
     ]
 

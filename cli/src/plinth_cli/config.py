@@ -80,6 +80,11 @@ class Config:
         return self.state / "api-keys.env"
 
     @property
+    def let_through_key_file(self) -> Path:
+        """Secret of the scorers, by which chance is drawn."""
+        return self.state / "let-through-key"
+
+    @property
     def postgres_password_file(self) -> Path:
         """Password of the Postgres user `plinth`; mode 600."""
         return self.state / "postgres-password"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-PREFIX = "plinth_dlq_"
+from plinth_kit.kafka.deadletter import CUT, OFFSET, PARTITION, PREFIX, REASON, REPLAYS, SUFFIX, TOPIC
+
 GROUP = "plinth-replay-dlq"
 _SEND_TIMEOUT_SECONDS = 30
 
@@ -39,17 +40,17 @@ def read(position: int, record: Any, topic: str) -> DeadLetter:
         for name, value in record.headers
         if name.startswith(PREFIX)
     }
-    partition, replays = (about.get(f"{PREFIX}{name}", "") for name in ("partition", "replays"))
+    partition, replays = about.get(PARTITION, ""), about.get(REPLAYS, "")
     return DeadLetter(
         position=position,
-        topic=about.get(f"{PREFIX}topic", topic),
+        topic=about.get(TOPIC, topic),
         partition=int(partition) if partition.isdigit() else None,
-        offset=about.get(f"{PREFIX}offset", "?"),
-        reason=about.get(f"{PREFIX}reason", "unknown"),
+        offset=about.get(OFFSET, "?"),
+        reason=about.get(REASON, "unknown"),
         key=record.key,
         value=record.value,
         headers=tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX)),
-        cut=f"{PREFIX}cut" in about,
+        cut=CUT in about,
         replays=int(replays) if replays.isdigit() else 0,
     )
 
@@ -67,7 +68,7 @@ class Replay:
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
         self._bootstrap = bootstrap
         self._topic = topic
-        self._source = TopicPartition(f"{topic}.dlq", 0)
+        self._source = TopicPartition(topic + SUFFIX, 0)
         self._consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUP, enable_auto_commit=False)
         self._producer: Any = None
 
@@ -101,7 +102,7 @@ class Replay:
                 letter.topic,
                 value=letter.value,
                 key=letter.key,
-                headers=[*letter.headers, (f"{PREFIX}replays", b"%d" % (letter.replays + 1))],
+                headers=[*letter.headers, (REPLAYS, b"%d" % (letter.replays + 1))],
                 partition=letter.partition,
             )
             sent.get(timeout=_SEND_TIMEOUT_SECONDS)

@@ -14,15 +14,6 @@ Admin: TypeAlias = Any
 
 
 @dataclass(frozen=True)
-class NewTopic:
-    """A topic to create."""
-
-    name: str
-    partitions: int
-    config: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class TopicState:
     """A topic of the broker. `lag`: messages that each group has still to read, over all partitions."""
 
@@ -45,26 +36,17 @@ def connect(bootstrap: str, timeout_ms: int = 5000) -> Admin:
     )
 
 
-def plan(specs: Iterable[TopicSpec]) -> list[NewTopic]:
-    """The topics that the declarations ask for; each also gets `<name>.dlq` with one partition."""
-    topics = []
-    for spec in specs:
-        config = {"cleanup.policy": spec.cleanup_policy, "retention.ms": spec.retention_ms}
-        topics.append(NewTopic(spec.name, spec.partitions, config))
-        topics.append(NewTopic(spec.dead_letters, 1, {"retention.ms": spec.dead_letter_retention_ms}))
-    return topics
-
-
-def create_missing(admin: Admin, topics: Sequence[NewTopic]) -> list[str]:
-    """Create those topics that the broker lacks; returns their names."""
+def create_missing(admin: Admin, specs: Iterable[TopicSpec]) -> list[str]:
+    """Create what the declarations want and the broker lacks; returns the names."""
     present = set(admin.list_topics())
     missing = {
         topic.name: {
             "num_partitions": topic.partitions,
             "replication_factor": 1,
-            "configs": dict(topic.config),
+            "configs": topic.config,
         }
-        for topic in topics
+        for spec in specs
+        for topic in spec.wanted
         if topic.name not in present
     }
     if missing:

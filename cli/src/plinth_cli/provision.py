@@ -26,11 +26,12 @@ def make_folders(config: Config, processes: Sequence[Process]) -> None:
 
 
 def make_secrets(config: Config) -> str:
-    """API keys and the Postgres password, made once. Returns the password."""
+    """API keys, the Postgres password and the scorers' secret, made once. Returns the password."""
     if not (config.keys_file.exists() and config.clear_keys_file.exists()):
         _make_keys(config)
-    if not config.postgres_password_file.exists():
-        write_private(config.postgres_password_file, secrets.token_urlsafe(24))
+    for file in (config.postgres_password_file, config.let_through_key_file):
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(24))
     return config.postgres_password_file.read_text()
 
 
@@ -103,4 +104,4 @@ def create_topics(port: int) -> list[str]:
     from plinth_contracts.topics import load
 
     with kafka_admin.connect(f"{HOST}:{port}") as admin:
-        return kafka_admin.create_missing(admin, kafka_admin.plan(load()))
+        return kafka_admin.create_missing(admin, load())

@@ -3,6 +3,7 @@
     python -m plinth_pipelines.setup_secrets --server DIR --client DIR
 
 server/pgpass          password of Postgres, in libpq's format (PGPASSFILE)
+server/let-through-key secret of the scorers (PLINTH_LET_THROUGH_KEY_FILE)
 server/api-keys.json   digests of the API keys (PLINTH_API_KEYS_FILE)
 client/api-keys.env    the API keys themselves, for those who call the services
 
@@ -33,6 +34,9 @@ def make(server: Path, client: Path, token: Token = secrets.token_urlsafe) -> li
     if not (server / "pgpass").exists():
         write_private(server / "pgpass", f"*:*:*:{USER}:{token(24)}\n")
         made.append("pgpass")
+    if not (server / "let-through-key").exists():
+        write_private(server / "let-through-key", token(24))
+        made.append("let-through-key")
     if not (server / "api-keys.json").exists() or not (client / "api-keys.env").exists():
         clear, digests = key_files(token)
         write_private(client / "api-keys.env", clear)

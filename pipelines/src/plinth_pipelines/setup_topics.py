@@ -20,17 +20,12 @@ WAIT_SECONDS = 120.0
 
 
 def plan(specs: Iterable[topics.TopicSpec], replication: int = 1) -> list[Any]:
-    """The topics that the declarations ask for, as confluent-kafka's NewTopic.
-
-    Each also gets `<name>.dlq` with one partition.
-    """
-    wanted = []
-    for spec in specs:
-        config = {"cleanup.policy": spec.cleanup_policy, "retention.ms": spec.retention_ms}
-        dead = {"cleanup.policy": "delete", "retention.ms": spec.dead_letter_retention_ms}
-        wanted.append(NewTopic(spec.name, spec.partitions, replication, config=config))
-        wanted.append(NewTopic(spec.dead_letters, 1, replication, config=dead))
-    return wanted
+    """The topics that the declarations ask for, as confluent-kafka's NewTopic."""
+    return [
+        NewTopic(topic.name, topic.partitions, replication, config=topic.config)
+        for spec in specs
+        for topic in spec.wanted
+    ]
 
 
 def create_missing(admin: Any, wanted: Sequence[Any]) -> list[str]:

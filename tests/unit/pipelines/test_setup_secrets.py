@@ -20,7 +20,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_services_accept_the_keys_and_do_not_hold_them(folders: tuple[Path, Path]) -> None:
     server, client = folders
-    assert make(server, client) == ["pgpass", "api-keys.env", "api-keys.json"]
+    assert make(server, client) == ["pgpass", "let-through-key", "api-keys.env", "api-keys.json"]
     ring = KeyRing.load(server / "api-keys.json")
     lines = dict(line.split("=", 1) for line in (client / "api-keys.env").read_text().splitlines())
     assert set(lines) == {f"PLINTH_API_KEY_{role.name}" for role in Role}

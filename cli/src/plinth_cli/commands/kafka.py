@@ -42,7 +42,7 @@ def create() -> None:
     from plinth_contracts.topics import load
 
     with plain_errors(), _broker_errors(), kafka_admin.connect(_bootstrap()) as admin:
-        created = kafka_admin.create_missing(admin, kafka_admin.plan(load()))
+        created = kafka_admin.create_missing(admin, load())
     typer.echo("\n".join(created) if created else "every declared topic is there")
 
 
@@ -65,10 +65,11 @@ def replay_dlq(
                 fail(f"there is no topic {topic}.dlq; `plinth topics list` shows what there is")
         replay = Replay(_bootstrap(), topic)
         reasons: Counter[str] = Counter()
-        failed_again = 0
+        cut = failed_again = 0
         try:
             for letter in replay.pending(limit):
                 reasons[letter.reason] += 1
+                cut += letter.cut
                 failed_again += letter.replays > 0
                 typer.echo(_line(letter))
                 if not dry_run:
@@ -77,8 +78,11 @@ def replay_dlq(
             replay.close()
     for reason, count in reasons.most_common():
         typer.echo(f"{count:>6} x {reason}")
-    letters = "1 dead letter" if reasons.total() == 1 else f"{reasons.total()} dead letters"
+    sent = reasons.total() - cut
+    letters = "1 dead letter" if sent == 1 else f"{sent} dead letters"
     typer.echo(f"{letters} {'would be sent' if dry_run else 'sent'} back to {topic}")
+    if cut:
+        typer.echo(f"{cut} had been too large to be kept whole, and are passed over")
     if failed_again:
         typer.echo(f"{failed_again} had been sent back before and failed again: repair what refuses them")
 

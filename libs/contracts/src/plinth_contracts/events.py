@@ -14,13 +14,13 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 # $ alone would let a line's end pass behind the last character.
-_ID = Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="1 to 64 visible ASCII characters")
+ID = Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="1 to 64 visible ASCII characters")
 _CURRENCY = Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="three capital letters, ISO 4217")
 _CATEGORY = Meta(pattern=r"^[0-9]{4}$(?!\n)", description="four digits, ISO 18245")
-PATTERNED = (_ID, _CURRENCY, _CATEGORY)
+PATTERNED = (ID, _CURRENCY, _CATEGORY)
 """What a string may be, as a pattern and in words."""
 
-Id = Annotated[str, _ID]
+Id = Annotated[str, ID]
 Utc = Annotated[datetime, Meta(tz=True)]
 Money = Annotated[int, Meta(ge=0, le=10**12, description="minor units, e.g. cents")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]

@@ -17,17 +17,6 @@ import msgspec
 from plinth_contracts.events import EVENT_TYPES
 
 Schema = dict[str, Any]
-_NARROWING = (
-    "type",
-    "enum",
-    "pattern",
-    "minimum",
-    "maximum",
-    "format",
-    "anyOf",
-    "items",
-    "additionalProperties",
-)
 
 
 def generate() -> dict[str, Schema]:
@@ -64,7 +53,7 @@ def breaks(old: Schema, new: Schema) -> list[str]:
         was, now = _undescribed(_resolve(old, known[name])), _undescribed(_resolve(new, offered[name]))
         reasons += [
             f"{name}: {key} was {was.get(key)!r}, is {now.get(key)!r}"
-            for key in _NARROWING
+            for key in sorted((was.keys() | now.keys()) - {"default", "title"})
             if was.get(key) != now.get(key)
         ]
     return sorted(reasons)

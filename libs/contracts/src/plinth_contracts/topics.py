@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -33,19 +33,31 @@ class TopicSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{self.name}.dlq"
 
     @property
-    def retention_ms(self) -> str:
-        """How long a message is kept, as Kafka's `retention.ms`; -1 is for ever."""
-        return _milliseconds(self.retention_hours)
+    def wanted(self) -> tuple[Wanted, Wanted]:
+        """What a broker is to have: the topic, and its dead letters in one partition.
 
-    @property
-    def dead_letter_retention_ms(self) -> str:
-        """The same for dead letters: at least 30 days, so that there is time to repair the reader."""
+        Those are kept for 30 days at least, so that there is time to repair the reader.
+        """
         for_ever = self.retention_hours < 0
-        return _milliseconds(-1 if for_ever else max(self.retention_hours, DEAD_LETTER_HOURS))
+        dead_hours = -1 if for_ever else max(self.retention_hours, DEAD_LETTER_HOURS)
+        return (
+            Wanted(self.name, self.partitions, _config(self.cleanup_policy, self.retention_hours)),
+            Wanted(self.dead_letters, 1, _config("delete", dead_hours)),
+        )
 
 
-def _milliseconds(hours: int) -> str:
-    return "-1" if hours < 0 else str(hours * 3_600_000)
+class Wanted(NamedTuple):
+    """A topic as Kafka's admin clients take it: name, partitions, settings by Kafka's names."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+def _config(cleanup_policy: str, hours: int) -> dict[str, str]:
+    """`hours` below 0: for ever."""
+    milliseconds = -1 if hours < 0 else hours * 3_600_000
+    return {"cleanup.policy": cleanup_policy, "retention.ms": str(milliseconds)}
 
 
 def load() -> list[TopicSpec]:

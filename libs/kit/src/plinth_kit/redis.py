@@ -20,6 +20,16 @@ LARGE = 200_000
 """Bytes of a command from which on hiredis, which copies as it grows, is slower than one join."""
 
 
+def _bytes_of(argument: object) -> bytes:
+    if isinstance(argument, bytes | bytearray | memoryview):
+        return bytes(argument)
+    if isinstance(argument, str):
+        return argument.encode()
+    if isinstance(argument, int | float) and not isinstance(argument, bool):
+        return repr(argument).encode()
+    raise redis.DataError(f"Redis takes no {type(argument).__name__}")
+
+
 class Packer(HiredisRespSerializer):
     """Packs a command: 100 keys in 12 µs instead of 55, a megabyte in a quarter of hiredis' time."""
 
@@ -27,9 +37,10 @@ class Packer(HiredisRespSerializer):
         """The command, in the protocol of Redis."""
         if sum([len(arg) for arg in args if isinstance(arg, bytes)]) < LARGE:
             return cast(list[bytes], super().pack(*args))
-        parts = [b"*%d\r\n" % len(args)]
-        for arg in args:
-            value = arg if isinstance(arg, bytes) else str(arg).encode()
+        name, *rest = args
+        values = [*_bytes_of(name).split(), *map(_bytes_of, rest)]
+        parts = [b"*%d\r\n" % len(values)]
+        for value in values:
             parts += (b"$%d\r\n" % len(value), value, b"\r\n")
         return [b"".join(parts)]
 

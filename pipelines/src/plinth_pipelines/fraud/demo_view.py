@@ -5,24 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from plinth_contracts.events import Outcome
 from plinth_pipelines.fraud.effect import Effect
 from plinth_pipelines.fraud.effect import Group as Counted
-from plinth_pipelines.fraud.protocol import Evaluation
+from plinth_pipelines.fraud.protocol import PUBLISHED, PUBLISHED_FIGURES, Evaluation, Protocol
 from plinth_pipelines.fraud.watch import Watch
-
-PUBLISHED = {
-    "logistic regression": (0.871, 0.606, 0.291),
-    "random forest, 100 trees": (0.867, 0.658, 0.287),
-    "XGBoost, defaults": (0.862, 0.639, 0.273),
-}
-"""AUC ROC, average precision, card precision@100; Fraud Detection Handbook (2022), the same split."""
 
 RECENT = 5000
 LINE_EVERY_S = 10.0
@@ -66,7 +60,7 @@ def table(watch: Watch, total: int, now: float, recent: int | None = None) -> Ta
     view.add_row("labels sent", f"{watch.labels:,}")
     view.add_row("throughput", f"{watch.decided / seconds:,.0f} decisions/s")
     view.add_row("latency p50 / p99", f"{p50:,.0f} / {p99:,.0f} ms")
-    for outcome in ("approve", "monitor", "step_up", "block"):
+    for outcome in Outcome:
         view.add_row(outcome, f"{watch.outcomes[outcome]:,}")
     view.add_row("alerts", f"{watch.alerts:,}")
     view.add_row("degraded", f"{watch.degraded:,}")
@@ -120,12 +114,12 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
     ]
     if found is None:
         return Text("\n".join(lines))
-    view = Table(title="Detection, 2018-08-08 to 08-14, labels after 7 days", title_justify="left")
+    view = Table(title=_test_days(PUBLISHED), title_justify="left")
     view.add_column("model")
     for name in ("AUC ROC", "average precision", "card precision@100"):
         view.add_column(name, justify="right")
-    for name, figures in PUBLISHED.items():
-        view.add_row(f"{name} (published)", *(f"{figure:.3f}" for figure in figures))
+    for name, figures in PUBLISHED_FIGURES.items():
+        view.add_row(name, *(f"{figure:.3f}" for figure in figures))
     ours = (found.roc_auc, found.average_precision, found.card_precision_100)
     view.add_row("this platform, live", *(f"{figure:.3f}" for figure in ours), style="bold")
     lines.append(
@@ -133,3 +127,8 @@ def summary(watch: Watch, found: Evaluation | None, started: float) -> Renderabl
         f" {found.precision:.3f} ({found.rows:,} transactions, {found.frauds:,} frauds)."
     )
     return Group(view, Text("\n".join(lines)))
+
+
+def _test_days(of: Protocol) -> str:
+    last = of.test_start + timedelta(days=of.test_days - 1)
+    return f"Detection, {of.test_start} to {last:%m-%d}, labels after {of.delay_days} days"

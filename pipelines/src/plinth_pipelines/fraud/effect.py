@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-OUTCOMES = ("approve", "monitor", "step_up", "block")
+from plinth_contracts.events import Outcome
+
 STOPPED = ("step_up", "block")
 """Outcomes that keep the money from moving: refused, or asked for a second factor."""
 
@@ -74,7 +75,7 @@ def effect(transactions: pd.DataFrame, outcomes: Mapping[str, str]) -> Effect:
         }
     ).dropna(subset=["outcome"])
     return Effect(
-        by_outcome={outcome: _group(frame[frame["outcome"] == outcome]) for outcome in OUTCOMES},
+        by_outcome={outcome: _group(frame[frame["outcome"] == outcome]) for outcome in Outcome},
         stopped=_group(frame[frame["outcome"].isin(STOPPED)]),
         everything=_group(frame),
     )

@@ -12,19 +12,10 @@ from typing import Any
 from msgspec import structs
 
 from plinth_contracts.model import Thresholds
-from plinth_pipelines.fraud.protocol import Evaluation
+from plinth_pipelines.fraud.protocol import PUBLISHED_FIGURES, Evaluation
 from plinth_pipelines.fraud.provenance import Manifest
 from plinth_pipelines.fraud.selection import Comparison, mean_precision
 from plinth_pipelines.fraud.simulate import HIGH_AMOUNT_MINOR
-
-PUBLISHED = {
-    "logistic regression (published)": (0.871, 0.606, 0.291),
-    "random forest (published)": (0.867, 0.658, 0.287),
-    "XGBoost (published)": (0.862, 0.639, 0.273),
-    "XGBoost, prequential (published)": (0.872, 0.694, 0.304),
-    "isolation forest (published)": (0.808, 0.164, 0.190),
-}
-"""AUC ROC, average precision, card precision@100: Fraud Detection Handbook (2022), chapters 3, 5 and 7."""
 
 FEATURES_SHOWN = 10
 
@@ -96,7 +87,7 @@ def _figures(facts: Facts) -> str:
         *(_row(f"{name} alone", evaluation) for name, evaluation in facts.alone.items()),
         *(
             f"| {name} | {auc:.3f} | {ap:.3f} | {cards:.3f} | | |"
-            for name, (auc, ap, cards) in PUBLISHED.items()
+            for name, (auc, ap, cards) in PUBLISHED_FIGURES.items()
         ),
         "",
         "Recall and precision at a false positive rate of at most 0.1 %, the threshold taken on these rows.",

@@ -12,22 +12,20 @@ from pydantic import AfterValidator, AwareDatetime, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
-from plinth_contracts.events import check_not_ahead, check_times
+from plinth_contracts.events import ID, check_not_ahead, check_times
 from plinth_kit.problems import Problem
-
-_ID_PATTERN, _ID_WORDS = r"^[!-~]{1,64}$", "1 to 64 visible ASCII characters"
 
 
 def _an_id(text: str) -> str:
-    if not re.fullmatch(_ID_PATTERN[1:-1], text):
-        raise PydanticCustomError("id", f"must be {_ID_WORDS}")
+    if not re.match(str(ID.pattern), text):
+        raise PydanticCustomError("id", f"must be {ID.description}")
     return text
 
 
 SomeId = Annotated[
     str,
     AfterValidator(_an_id),
-    WithJsonSchema({"type": "string", "pattern": _ID_PATTERN, "description": _ID_WORDS}),
+    WithJsonSchema({"type": "string", "pattern": ID.pattern, "description": ID.description}),
 ]
 
 

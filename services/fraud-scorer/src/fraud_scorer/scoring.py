@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from typing import NamedTuple
@@ -30,8 +31,10 @@ from plinth_kit.health import Health, in_background
 from plinth_kit.kafka.metrics import PrometheusObserver, measure_outbox
 from plinth_kit.kafka.outbox import Outbox
 from plinth_kit.kafka.runner import Runner
-from plinth_kit.settings import load
+from plinth_kit.settings import SettingsError, load
 from plinth_kit.worker import run_worker
+
+logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.5
 API_REDIS_SECONDS, WORKER_REDIS_SECONDS = 0.3, 1.0
@@ -106,12 +109,20 @@ def api() -> int:
     return 0
 
 
+def _let_through_key(settings: ScorerSettings) -> bytes:
+    if settings.let_through_key_file is None:
+        logger.warning("PLINTH_LET_THROUGH_KEY_FILE is not set: callers can choose ids that chance lets pass")
+        return b""
+    try:
+        return settings.let_through_key_file.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(f"PLINTH_LET_THROUGH_KEY_FILE: {error}") from error
+
+
 def _scoring(settings: ScorerSettings, health: Health, redis_seconds: float) -> Scoring:
     """Features, policy, models and state of a role; what may be missing is added to its health."""
     features = spec.load(settings.feature_spec)
-    judge = policy_file.judge(
-        settings.policy_file, features.names, settings.let_through_key.get_secret_value().encode()
-    )
+    judge = policy_file.judge(settings.policy_file, features.names, _let_through_key(settings))
     warm()
     client = redis.connect(settings.redis_url, timeout=redis_seconds)
     mlflow = Registry(httpx.Client(base_url=settings.mlflow_url, timeout=10))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PlainValidator, SecretStr
+from pydantic import Field, PlainValidator
 from pydantic_settings import NoDecode
 
 from fraud_scorer.core.cases import EscalationPolicy, escalation_policy
@@ -50,8 +50,8 @@ class ScorerSettings(KafkaSettings, RedisSettings):
     policy_file: Path = Path(__file__).parent / "policy.yaml"
     """Policy: rules, thresholds, contexts, let-through and reasons; by default the one beside the code"""
 
-    let_through_key: SecretStr = SecretStr("")
-    """Secret, the same in every process, without which nobody can pick ids that chance lets through"""
+    let_through_key_file: Path | None = None
+    """File with a secret, the same in every process: without it callers can pick ids that chance lets pass"""
 
     state_dir: Path = Path(".plinth")
     """Folder for downloaded models, and for events while Kafka is away"""

@@ -10,9 +10,10 @@ from plinth_kit.kafka.message import Headers, Message, Outgoing
 
 SUFFIX = ".dlq"
 PREFIX = "plinth_dlq_"
-TOPIC, PARTITION, OFFSET, REASON, CUT = (
-    PREFIX + name for name in ("topic", "partition", "offset", "reason", "cut")
+TOPIC, PARTITION, OFFSET, REASON, CUT, REPLAYS = (
+    PREFIX + name for name in ("topic", "partition", "offset", "reason", "cut", "replays")
 )
+"""Headers of a dead letter; REPLAYS, of one that failed again, says how often it had been sent back."""
 
 MAX_BYTES, MAX_KEY_BYTES = 900_000, 10_000
 """Of key, value and headers, and of a key alone: what producer and broker take by default, with some room."""

@@ -1,36 +1,10 @@
-"""Which topics are created, and what a dead letter is when it goes back."""
+"""What a dead letter is when it goes back."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 from plinth_cli.dead_letters import read
-from plinth_cli.kafka_admin import NewTopic, plan
-from plinth_contracts.topics import TopicSpec
-
-
-def spec(name: str, hours: int) -> TopicSpec:
-    return TopicSpec(
-        name=name,
-        description="d",
-        key="id",
-        partitions=6,
-        retention_hours=hours,
-        producers=("a",),
-        consumers=("b",),
-        owner="o",
-    )
-
-
-def test_every_topic_has_one_of_dead_letters_kept_at_least_30_days() -> None:
-    assert plan([spec("a.b", 1), spec("c.d", 24 * 60), spec("e.f", -1)]) == [
-        NewTopic("a.b", 6, {"cleanup.policy": "delete", "retention.ms": "3600000"}),
-        NewTopic("a.b.dlq", 1, {"retention.ms": "2592000000"}),
-        NewTopic("c.d", 6, {"cleanup.policy": "delete", "retention.ms": "5184000000"}),
-        NewTopic("c.d.dlq", 1, {"retention.ms": "5184000000"}),
-        NewTopic("e.f", 6, {"cleanup.policy": "delete", "retention.ms": "-1"}),
-        NewTopic("e.f.dlq", 1, {"retention.ms": "-1"}),
-    ]
 
 
 def test_a_dead_letter_loses_its_own_headers_and_nothing_else() -> None:
