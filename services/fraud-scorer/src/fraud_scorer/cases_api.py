@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from threading import Lock
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,7 +22,6 @@ from fraud_scorer.ledger_metrics import CaseMetrics, LabelMetrics
 from fraud_scorer.records import message
 from plinth_kit.auth import Principal, Role
 from plinth_kit.fastapi_adapter import answers, requires
-from plinth_kit.kafka.message import Outgoing
 from plinth_kit.problems import FieldError, Problem, invalid
 
 MAX_PAGE = 200
@@ -117,12 +115,8 @@ def router(
     labels: LabelMetrics,
     now: Callable[[], datetime],
 ) -> APIRouter:
-    """The routes of cases. `publish` is called by one thread at a time."""
-    routes, one_at_a_time = APIRouter(prefix="/v1/cases", tags=["cases"]), Lock()
-
-    def send(events: Sequence[Outgoing]) -> None:
-        with one_at_a_time:
-            publish(events)
+    """The routes of cases. Any thread may call `publish`."""
+    routes = APIRouter(prefix="/v1/cases", tags=["cases"])
 
     def act(who: Principal, body: ActIn) -> Act:
         return Act(who.name, now(), body.version)
@@ -203,7 +197,7 @@ def router(
         labels.judged(settled.judged)
         if not settled.repeated:
             metrics.resolved(settled.case)
-        send(
+        publish(
             [
                 message(event, event.entity_id.encode(), event.label_id, event.known_ts)
                 for event in settled.labels
