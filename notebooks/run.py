@@ -8,6 +8,7 @@ Ends with 1 at the first cell that fails, saving nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +19,21 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 CELL_TIMEOUT_S = 300
+CACHE = Path(os.environ.get("PLINTH_STATE_DIR", ".plinth")).resolve() / "cache"
+QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MPLCONFIGDIR": str(CACHE / "matplotlib"),
+    "IPYTHONDIR": str(CACHE / "ipython"),
+}
+"""Of the kernel: libraries report nothing, and write nothing into the home folder."""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """The notebook with its outputs, run in `folder`. Raises CellExecutionError."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_S,

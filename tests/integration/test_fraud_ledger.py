@@ -44,11 +44,14 @@ def label(n: int, value: float = 1.0, previous: float | None = None, label_id: s
 
 def test_a_decision_is_found_by_its_id_and_by_its_transaction(ledger: Ledger) -> None:
     ledger.record_decisions([decision(1, Outcome.BLOCK), decision(2)])
-    by_id, by_transaction = ledger.find("d-1"), ledger.find("tx-1")
+    by_id, by_transaction = ledger.find(decision_id="d-1"), ledger.find(transaction_id="tx-1")
     assert by_id == by_transaction
     assert by_id is not None
     assert (by_id.outcome, by_id.amount_minor, by_id.event_ts, by_id.label) == ("block", 1001, START, None)
-    assert ledger.find("tx-9") is None
+    assert ledger.find(transaction_id="tx-9") is None
+    assert ledger.find(decision_id="d-1", transaction_id="tx-1") == by_id
+    assert ledger.find(decision_id="d-1", transaction_id="tx-2") is None
+    assert ledger.find(decision_id="tx-1") is None, "a transaction may be named as a decision of another is"
 
 
 def test_recording_again_changes_and_counts_nothing(ledger: Ledger) -> None:
@@ -97,14 +100,14 @@ def test_a_revision_does_not_judge_again_and_is_what_a_reader_sees(ledger: Ledge
     ledger.record_decisions([decision(1)])
     ledger.record_labels([label(1)])
     assert ledger.record_labels([label(1, 0.0, previous=1.0, label_id="later")]) == []
-    found = ledger.find("d-1")
+    found = ledger.find(decision_id="d-1")
     assert found is not None
     assert found.label is not None
 
 
 def test_a_label_by_hand_knows_what_it_revises_and_can_be_sent_again(ledger: Ledger) -> None:
     ledger.record_decisions([decision(1)])
-    recorded = ledger.find("d-1")
+    recorded = ledger.find(decision_id="d-1")
     assert recorded is not None
     first, judged = ledger.add_label(recorded, "l-1", 1.0, LabelSource.ANALYST, START + timedelta(days=1))
     second, revised = ledger.add_label(recorded, "l-2", 0.0, LabelSource.ANALYST, START + timedelta(days=2))
@@ -112,14 +115,14 @@ def test_a_label_by_hand_knows_what_it_revises_and_can_be_sent_again(ledger: Led
     assert (first.previous_label, second.previous_label) == (None, 1.0)
     assert again == second
     assert (judged, revised, repeated) == ([Judged(1.0, "approve", 1001, False, 1.0)], [], [])
-    found = ledger.find("tx-1")
+    found = ledger.find(transaction_id="tx-1")
     assert found is not None
     assert (found.label, found.label_known_ts) == (0.0, START + timedelta(days=2))
 
 
 def test_the_last_word_counts_whatever_time_it_speaks_of(ledger: Ledger) -> None:
     ledger.record_decisions([decision(1)])
-    recorded = ledger.find("d-1")
+    recorded = ledger.find(decision_id="d-1")
     assert recorded is not None
     said = [("l-1", 1.0, 2.0), ("l-2", 0.0, 1.0), ("l-3", 1.0, 3.0)]
     events = [
@@ -128,7 +131,7 @@ def test_the_last_word_counts_whatever_time_it_speaks_of(ledger: Ledger) -> None
     ]
     assert [event.previous_label for event in events] == [None, 1.0, 0.0]
     assert sum(event.label - (event.previous_label or 0.0) for event in events) == 1.0
-    found = ledger.find("d-1")
+    found = ledger.find(decision_id="d-1")
     assert found is not None
     assert found.label == 1.0
 

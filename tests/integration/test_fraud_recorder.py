@@ -89,7 +89,7 @@ def test_a_batch_of_decisions_and_labels_with_a_message_that_cannot_be_read(reco
     broken = replace(batch[0], offset=7, value=b'{"decision_id": 3}')
     handled = recorder.handler([*batch, broken])
     assert [one.message for one in handled.invalid] == [broken]
-    assert recorder.ledger.find("tx-2") is not None
+    assert recorder.ledger.find(transaction_id="tx-2") is not None
     (case,) = recorder.cases.queue(Wanted(), NOW, 10)
     assert (case.decisions, case.opened_ts) == (1, NOW)
     assert recorder.metric("cases_opened_total", tier="2") == 1
@@ -174,4 +174,8 @@ def test_what_postgres_cannot_hold_becomes_a_dead_letter_and_the_rest_is_recorde
     batch = [decision(1), decision(2, policy="\x00"), decision(3)]
     handled = recorder.handler(consumed(*batch))
     assert [codec.decoder(DecisionMade)(i.message.value).transaction_id for i in handled.invalid] == ["tx-2"]
-    assert [recorder.ledger.find(f"tx-{n}") is not None for n in (1, 2, 3)] == [True, False, True]
+    assert [recorder.ledger.find(transaction_id=f"tx-{n}") is not None for n in (1, 2, 3)] == [
+        True,
+        False,
+        True,
+    ]

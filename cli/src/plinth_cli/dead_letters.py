@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plinth_kit.kafka.deadletter import CUT, OFFSET, PARTITION, PREFIX, REASON, REPLAYS, SUFFIX, TOPIC
@@ -19,6 +19,7 @@ class DeadLetter:
 
     `position` is its own offset in the dead letter topic; `partition` is None where the header is missing.
     One that is `cut` was too large to be kept whole. `replays`: how often it was sent back and failed.
+    `twin`: another reader set the same message aside, and that letter was met before.
     """
 
     position: int
@@ -31,6 +32,12 @@ class DeadLetter:
     headers: tuple[tuple[str, bytes | None], ...]
     cut: bool = False
     replays: int = 0
+    twin: bool = False
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether sending it does anything."""
+        return not (self.cut or self.twin)
 
 
 def read(position: int, record: Any, topic: str) -> DeadLetter:
@@ -81,21 +88,25 @@ class Replay:
         position = max(self._consumer.committed(source) or 0, first)
         last = end if limit is None else min(end, position + limit)
         self._consumer.seek(source, position)
+        met: set[tuple[str, int | None, str]] = set()
         while position < last:
             for record in self._consumer.poll(timeout_ms=1000).get(source, ()):
                 if record.offset >= last:
                     return
-                yield read(record.offset, record, self._topic)
+                letter = read(record.offset, record, self._topic)
+                origin = (letter.topic, letter.partition, letter.offset)
+                yield replace(letter, twin=origin in met)
+                met.add(origin)
             position = self._consumer.position(source)
 
     def send(self, letter: DeadLetter) -> None:
         """Send a letter back and mark it as replayed; KafkaError if the broker does not confirm.
 
-        A header counts how often, and comes along if it fails again. One that was cut is marked, not sent.
+        A header counts how often, and comes along if it fails again. What does not go back is marked alone.
         """
         from kafka.structs import OffsetAndMetadata
 
-        if not letter.cut:
+        if letter.goes_back:
             if self._producer is None:
                 self._producer = self._make_producer()
             sent = self._producer.send(

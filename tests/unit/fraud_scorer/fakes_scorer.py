@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from fraud_scorer import policy_file
@@ -85,6 +86,9 @@ class MemoryState:
         if self.away or self.claims_fail:
             raise StateAway
         return [self.decisions.setdefault(d.transaction_id, d) for d in decisions]
+
+    def remember_logged(self, decisions: Sequence[Decision]) -> None:
+        self.decisions |= {d.transaction_id: replace(d, logged=True) for d in decisions}
 
     def engine(self, transaction: TransactionReceived, partition: int, offset: int) -> None:
         """What the feature engine does with a transaction."""

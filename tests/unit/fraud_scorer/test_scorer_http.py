@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 from fakes_scorer import FEATURES, START, FakeModel, MemoryState, policy, scorer, transaction
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from fraud_scorer import app
@@ -30,12 +31,12 @@ from plinth_kit.settings import Settings
 class Api:
     """The hot routes over fakes, and what they have published."""
 
-    def __init__(self, outbox: Outbox, broker: MemoryBroker) -> None:
-        self.broker, self.state = broker, MemoryState()
+    def __init__(self, outbox: Outbox, broker: MemoryBroker, state: MemoryState | None = None) -> None:
+        self.broker, self.state = broker, state or MemoryState()
         self.serving = Serving(FakeModel())
         judge = Judge(policy(), FEATURES.names)
         registry = CollectorRegistry()
-        decider = app.Decider(
+        self.decider = app.Decider(
             scorer(self.state),
             lambda: self.serving,
             outbox,
@@ -49,7 +50,7 @@ class Api:
             health=Health(),
             registry=registry,
             keyring=KeyRing([KeyEntry("ana", "operator", hashlib.sha256(b"key").hexdigest())]),
-            hot=app.hot_routes(decider, Answers(judge, len(FEATURES.request))),
+            hot=app.hot_routes(self.decider, Answers(judge, len(FEATURES.request))),
         )
 
     def post(self, *bodies: Any, path: str = "/v1/decisions") -> list[httpx.Response]:
@@ -118,6 +119,34 @@ def test_events_are_there_when_the_answer_comes(api: Api, broker: MemoryBroker) 
         "alert.raised": 1,
     }
     assert ("plinth_decided", b"1") in broker.messages("transaction.received")[0].headers
+
+
+def test_a_repeat_is_told_again_and_logged_once(api: Api, broker: MemoryBroker) -> None:
+    batch = {"transactions": [transaction(number) for number in range(50)]}
+    api.post(batch, batch, path="/v1/decisions/batch")
+    api.post(batch, path="/v1/decisions/batch")
+    assert topics(broker)["transaction.received"] == 50
+    assert topics(broker)["decision.made"] == 150
+
+
+def test_what_somebody_else_has_logged_is_not_logged_again(
+    api: Api, broker: MemoryBroker, tmp_path: Path
+) -> None:
+    api.post(transaction(1))
+    (decision,) = api.state.decisions.values()
+    assert decision.logged
+    other = Outbox(broker, tmp_path / "other", flush_seconds=0.01)
+    Api(other, broker, api.state).post(transaction(1))
+    other.stop()
+    assert topics(broker)["transaction.received"] == 1
+
+
+def test_a_repeat_of_what_was_never_logged_is_logged_however_late(api: Api, broker: MemoryBroker) -> None:
+    api.post(transaction(1))
+    api.state.decisions = {name: replace(one, logged=False) for name, one in api.state.decisions.items()}
+    api.decider._logged.clear()  # as in a new process
+    api.post(transaction(1))
+    assert topics(broker)["transaction.received"] == 2
 
 
 def test_another_payment_under_the_same_id_is_refused_and_told_to_nobody(

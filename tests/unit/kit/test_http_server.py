@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -203,3 +203,26 @@ def test_answers_to_pipelined_requests_are_complete_in_order_and_followed_by_the
         server.stop()
     bodies = [part.partition(b"\r\n\r\n")[2] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
     assert bodies == [b"x" * length for length in lengths]
+
+
+def test_headers_without_an_end_are_not_read_for_ever_and_large_bodies_are() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        size, more = 0, True
+        while more:
+            event = await receive()
+            size, more = size + len(event.get("body", b"")), event.get("more_body", False)
+        await Outgoing(send).answer(Response(200, b"%d" % size))
+
+    server = serve_in_thread(app, "127.0.0.1", 0)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n")
+            with suppress(OSError):
+                for number in range(1_000):
+                    client.sendall(b"x-%d: %s\r\n" % (number, b"y" * 10_000))
+            with suppress(ConnectionResetError):
+                assert client.recv(100).startswith(b"HTTP/1.1 431 ")
+        answer = httpx.post(f"http://127.0.0.1:{server.port}/", content=b"z" * 1_000_000)
+        assert answer.text == "1000000"
+    finally:
+        server.stop()

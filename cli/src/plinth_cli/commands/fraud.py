@@ -60,7 +60,8 @@ def demo(
         pipeline.run(settings, pipeline.Plan(days, speed), terminal.console(), started=began)
         where_to_look(platform, [process.name for process in platform.table.processes])
         typer.echo(
-            "The platform stays up: `plinth status` shows it, `make down` stops it and deletes its data."
+            "The platform stays up: `plinth status` shows it, `make down` stops it and deletes its data.\n"
+            'Go on with "First requests" in README.md.'
         )
 
 

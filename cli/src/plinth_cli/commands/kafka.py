@@ -65,10 +65,11 @@ def replay_dlq(
                 fail(f"there is no topic {topic}.dlq; `plinth topics list` shows what there is")
         replay = Replay(_bootstrap(), topic)
         reasons: Counter[str] = Counter()
-        cut = failed_again = 0
+        sent = cut = failed_again = 0
         try:
             for letter in replay.pending(limit):
                 reasons[letter.reason] += 1
+                sent += letter.goes_back
                 cut += letter.cut
                 failed_again += letter.replays > 0
                 typer.echo(_line(letter))
@@ -78,7 +79,6 @@ def replay_dlq(
             replay.close()
     for reason, count in reasons.most_common():
         typer.echo(f"{count:>6} x {reason}")
-    sent = reasons.total() - cut
     letters = "1 dead letter" if sent == 1 else f"{sent} dead letters"
     typer.echo(f"{letters} {'would be sent' if dry_run else 'sent'} back to {topic}")
     if cut:
@@ -132,7 +132,8 @@ def _line(letter: DeadLetter) -> str:
     key = (letter.key or b"").decode(errors="backslashreplace")
     place = f"{letter.topic}/{'?' if letter.partition is None else letter.partition}@{letter.offset}"
     again = f"sent back {letter.replays} x before: " if letter.replays else ""
-    return f"{place}  key={key}  {'cut, passed over: ' if letter.cut else again}{letter.reason}"
+    note = "cut, passed over: " if letter.cut else "of another reader, sent once: " if letter.twin else again
+    return f"{place}  key={key}  {note}{letter.reason}"
 
 
 def _show(names: Sequence[str] | None) -> None:

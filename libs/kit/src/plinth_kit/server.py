@@ -30,7 +30,13 @@ SWITCH_SECONDS = 0.0005
 """A thread that computes lets the event loop have the interpreter after so long; by default after ten times
 as long, which is what a late answer is made of."""
 
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request's first line and headers, give or take what is received at once; uvicorn sets no limit."""
+
 _BACKLOG = 2048
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
 
 
 def serve(app: ASGIApp, settings: Settings, *, on_stop: Callable[[], None] | None = None) -> None:
@@ -114,10 +120,31 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, except that the head and the body of an answer leave in one piece, not in two."""
+    """uvicorn's, but the head and the body of an answer leave in one piece, and a request's head has an end."""
+
+    _head_bytes = 0  # received since the last head, part of a body, or end of a request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Joined(transport, self.loop))
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_message_complete()
 
 
 class _Joined(asyncio.Transport):

@@ -77,13 +77,17 @@ def run_worker(
         finally:
             if on_stop is not None:
                 on_stop()
-    except Exception:
-        logger.exception("worker failed")
-        return 1
+    except Exception as error:
+        failure: Exception | None = error
+    else:
+        failure = None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
         server.stop()
+    if failure is not None:
+        logger.error("worker failed: %s: %s", type(failure).__name__, failure, exc_info=failure)
+        return 1
     logger.info("worker stopped")
     return 0
 

@@ -37,8 +37,8 @@ def watching(console: Console, total: int) -> Iterator[Callable[[Watch], None]]:
         now = time.monotonic()
         if now - printed >= LINE_EVERY_S:
             printed = now
-            speed = watch.decided / (now - watch.started)
-            console.print(f"{watch.decided:,} of {total:,} transactions decided, {speed:,.0f} a second")
+            said = f"{watch.decided:,} of {total:,} transactions decided"
+            console.print(f"{said}, {watch.labels:,} labels sent, {now - watch.started:.0f} s")
 
     yield line
 

@@ -65,6 +65,7 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
     checks = [
         (name, raw[name].isna() | is_float_dtype(raw[name]), "text or an integer") for name in columns[:3]
     ]
+    checks.append((columns.transaction_id, raw[columns.transaction_id].duplicated(), "in one row alone"))
     checks.append((amount, amounts.isna(), "a number, 12.50 or 1250"))
     checks.append((columns.event_ts, times.isna(), "ISO 8601, 2018-08-22 09:30:00"))
     words = raw[columns.label].astype("string").str.strip().str.lower() if columns.label else None

@@ -62,4 +62,4 @@ def decide(
 
 def forced() -> Succession:
     """The new version takes the alias, whatever it is worth."""
-    return Succession(True, "as it was told, without a comparison")
+    return Succession(True, "without a comparison, as was asked for")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel, Field
 
 from fraud_scorer.core.answer import Answer, Answers
+from fraud_scorer.core.decision import Decision
 from fraud_scorer.core.labels import label_id
 from fraud_scorer.edge import ObservedAt, SomeId, database
 from fraud_scorer.events import OTHER_PAYMENT, outgoing, received
@@ -22,7 +24,7 @@ from fraud_scorer.gatherer import Gatherer
 from fraud_scorer.ledger import Ledger, Recorded
 from fraud_scorer.ledger_metrics import LabelMetrics
 from fraud_scorer.metrics import ScorerMetrics
-from fraud_scorer.records import Extra, message
+from fraud_scorer.records import message
 from fraud_scorer.service import Arrival, Decided, FraudScorer, Serving
 from plinth_contracts import codec
 from plinth_contracts.events import LabelSource, TransactionReceived, check_not_ahead
@@ -37,8 +39,8 @@ from plinth_kit.problems import FieldError, Problem, decode, invalid
 MAX_BATCH = 1000
 SPACING_S = 0.007
 """At 500 requests a second the steps of each alone kept two cores busy; four at a time answer sooner."""
-REPEATED_AFTER = timedelta(minutes=1)
-"""A caller that repeats a request within this time may not have been told that its events were kept."""
+LOGGED_KEPT = 100_000
+"""Transactions logged last that a process remembers itself, for repeats that come before the state knows."""
 KAFKA = "kafka"
 """What an answer lacks whose events are still on disk, as told in `degraded`."""
 
@@ -56,7 +58,7 @@ class BatchOut(Struct, frozen=True):
 
 
 class LabelIn(BaseModel):
-    """Body of `POST /v1/labels`. The decision is named by its id or by that of its transaction."""
+    """Body of `POST /v1/labels`. The decision is named by its id, by that of its transaction, or by both."""
 
     decision_id: SomeId | None = None
     transaction_id: SomeId | None = None
@@ -73,10 +75,6 @@ class LabelOut(BaseModel):
     transaction_id: str
     label: bool
     previous_label: bool | None
-
-
-Part = Callable[[Decided, Extra], list[Outgoing]]
-"""What of a decided transaction goes out in one round."""
 
 
 class Decider:
@@ -102,6 +100,7 @@ class Decider:
         self._names = names
         self._now = now
         self._deciding = Gatherer(self._decide, "decide", most=MAX_BATCH, spacing=SPACING_S)
+        self._logged: OrderedDict[str, None] = OrderedDict()
         self._publishing = Gatherer(self._publish, "publish", most=MAX_BATCH)
 
     async def decide(self, arrivals: Sequence[Arrival], trace: bytes) -> tuple[Sequence[Decided], bool]:
@@ -112,8 +111,8 @@ class Decider:
         """
         decided = await self._deciding(arrivals)
         mine = [one for one in decided if not one.other]
-        await self._publishing([(self._told, one, trace) for one in mine])
-        delivered = await self._publishing([(self._logged, one, trace) for one in mine])
+        await self._publishing([(one, trace, False) for one in mine])
+        delivered = await self._publishing([(one, trace, True) for one in mine])
         return decided, all(delivered)
 
     def _decide(self, arrivals: list[Arrival]) -> list[Decided]:
@@ -122,18 +121,28 @@ class Decider:
         self._metrics.decided(batch, serving)
         return batch.decided
 
-    def _publish(self, batch: list[tuple[Part, Decided, bytes]]) -> list[bool]:
-        out = [message for part, one, trace in batch for message in part(one, [("traceparent", trace)])]
-        return [publish(self._outbox, out)] * len(batch)
+    def _publish(self, batch: list[tuple[Decided, bytes, bool]]) -> list[bool]:
+        """Of each the events of its decision, or, in the second round, the transaction itself.
 
-    def _told(self, one: Decided, extra: Extra) -> list[Outgoing]:
-        return outgoing(one, self._names, extra)
-
-    def _logged(self, one: Decided, extra: Extra) -> list[Outgoing]:
-        """A repeat of long ago is in the log: rows that have forgotten it would count it again."""
-        if one.duplicate and one.decision.known_ts <= self._now() - REPEATED_AFTER:
-            return []
-        return [received(one.transaction, one.decision.known_ts, extra)]
+        One that is in the log is not sent again: rows that have forgotten it would count it twice.
+        """
+        out: list[Outgoing] = []
+        logging: dict[str, Decision] = {}
+        for one, trace, second in batch:
+            extra, decision = [("traceparent", trace)], one.decision
+            if not second:
+                out += outgoing(one, self._names, extra)
+                continue
+            some_id = decision.transaction_id
+            if not (decision.logged or some_id in self._logged or some_id in logging):
+                logging[some_id] = decision
+                out.append(received(one.transaction, decision.known_ts, extra))
+        delivered = publish(self._outbox, out)
+        self._logged.update(dict.fromkeys(logging))
+        while len(self._logged) > LOGGED_KEPT:
+            self._logged.popitem(last=False)
+        self._scorer.remember_logged(list(logging.values()))
+        return [delivered] * len(batch)
 
 
 def publish(outbox: Outbox, events: Sequence[Outgoing]) -> bool:
@@ -190,30 +199,30 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
     for router in routers:
         app.include_router(router)
 
-    def found(some_id: str) -> Recorded:
-        with database():
-            recorded = ledger.find(some_id)
-        if recorded is None:
-            raise Problem(404, detail=f"no decision {some_id!r} is recorded (yet)")
-        return recorded
-
     @app.get("/v1/decisions/{some_id}", dependencies=[Depends(requires(Role.VIEWER))])
     @answers(Recorded, 404, 503)
     def decision(some_id: Annotated[SomeId, Path()]) -> FastResponse:
         """A decision by its id or its transaction's, with the last label known of it."""
-        return FastResponse(msgspec.json.encode(found(some_id)), media_type="application/json")
+        with database():
+            recorded = ledger.find(decision_id=some_id) or ledger.find(transaction_id=some_id)
+        if recorded is None:
+            raise Problem(404, detail=f"no decision {some_id!r} is recorded (yet)")
+        return FastResponse(msgspec.json.encode(recorded), media_type="application/json")
 
     @app.post("/v1/labels", status_code=202, dependencies=[Depends(requires(Role.OPERATOR))])
     @answers(None, 404, 503)
     def label(body: LabelIn) -> LabelOut:
         """The truth about a decision. May be sent again (changes nothing) or revised."""
-        some_id = body.decision_id or body.transaction_id
-        if not some_id:
+        if body.decision_id is None and body.transaction_id is None:
             raise invalid([FieldError("transaction_id", "this or decision_id is needed")])
-        recorded = found(some_id)
+        with database():
+            recorded = ledger.find(decision_id=body.decision_id, transaction_id=body.transaction_id)
+        if recorded is None:
+            named = " and ".join(repr(one) for one in (body.decision_id, body.transaction_id) if one)
+            raise Problem(404, detail=f"no decision {named} is recorded (yet)")
         with database():
             event, judged = ledger.add_label(
-                recorded, _name(recorded, body), float(body.label), body.source, body.observed_at
+                recorded, _label_id(recorded, body), float(body.label), body.source, body.observed_at
             )
         metrics.judged(judged)
         publish(outbox, [message(event, event.entity_id.encode(), event.label_id, event.known_ts)])
@@ -228,5 +237,5 @@ def api(ledger: Ledger, outbox: Outbox, metrics: LabelMetrics, routers: Sequence
     return app
 
 
-def _name(decision: Recorded, body: LabelIn) -> str:
+def _label_id(decision: Recorded, body: LabelIn) -> str:
     return label_id(decision.transaction_id, body.label, body.source.value, body.observed_at.isoformat())

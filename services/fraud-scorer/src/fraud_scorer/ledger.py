@@ -69,8 +69,7 @@ from decisions d
 left join lateral (
   select * from labels where transaction_id = d.transaction_id order by said desc limit 1
 ) l on true
-where d.decision_id = :id or d.transaction_id = :id
-limit 1
+where {is_it}
 """
 
 _INSERT_DECISIONS = """
@@ -204,10 +203,15 @@ class Ledger:
             connection.execute(sql.text(_NOBODY_RECORDS), {"lock": MATCHING_LOCK})
             return _insert_labels(connection, labels)
 
-    def find(self, some_id: str) -> Recorded | None:
-        """A decision by its id or by that of its transaction."""
+    def find(self, *, decision_id: str | None = None, transaction_id: str | None = None) -> Recorded | None:
+        """A decision by its id, by that of its transaction, or by both. ValueError where neither is given."""
+        given = {"decision_id": decision_id, "transaction_id": transaction_id}
+        named = {column: value for column, value in given.items() if value is not None}
+        if not named:
+            raise ValueError("decision_id or transaction_id is needed")
+        is_it = " and ".join(f"d.{column} = :{column}" for column in named)
         with self._engine.connect() as connection:
-            row = connection.execute(sql.text(_FIND), {"id": some_id}).mappings().first()
+            row = connection.execute(sql.text(_FIND.format(is_it=is_it)), named).mappings().first()
         return None if row is None else msgspec.convert(dict(row), Recorded)
 
     def add_label(

@@ -1,11 +1,12 @@
 """Policy files: YAML, checked against types before anything is decided by them.
 
-`python -m fraud_scorer.policy_file` writes the JSON Schema beside the policy; with paths it checks files and
-says what is in them.
+`python -m fraud_scorer.policy_file` writes the JSON Schema beside the policy; with paths it checks files
+against the features that are served, and says what is in them.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 import yaml
 
 from fraud_scorer.core.policy import Judge, Policy, PolicyError
+from plinth_features import spec
 from plinth_kit.settings import SettingsError
 
 SCHEMA = Path(__file__).parent / "policy.schema.json"
@@ -44,16 +46,24 @@ def schema() -> bytes:
 
 def main(arguments: Sequence[str]) -> int:
     """See the module."""
-    if not arguments:
+    parser = argparse.ArgumentParser(prog="python -m fraud_scorer.policy_file", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--features", type=Path, default=Path("feature_repo/compiled/fraud.json"), help="default: %(default)s"
+    )
+    options = parser.parse_args(arguments)
+    if not options.files:
         SCHEMA.write_bytes(schema())
         return 0
-    for argument in arguments:
-        try:
-            policy = load(Path(argument))
-        except PolicyError as error:
-            print(error, file=sys.stderr)  # noqa: T201
-            return 1
-        print(f"{argument}: policy {policy.version!r} is valid, {len(policy.rules)} rules")  # noqa: T201
+    try:
+        names = spec.load(options.features).names
+        for file in options.files:
+            policy = load(file)
+            Judge(policy, names)
+            print(f"{file}: policy {policy.version!r} is valid, {len(policy.rules)} rules")  # noqa: T201
+    except (PolicyError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 

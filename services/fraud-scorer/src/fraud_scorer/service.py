@@ -92,6 +92,10 @@ class State(Protocol):
         """Make these the decisions of their transactions; where one was made before, that one is returned."""
         ...
 
+    def remember_logged(self, decisions: Sequence[Decision]) -> None:
+        """The transactions of these decisions are in the log, as far as the state can be reached."""
+        ...
+
 
 class Arrival(NamedTuple):
     """A transaction and where it came from: its place in the topic, or None over HTTP.
@@ -153,6 +157,10 @@ class FraudScorer:
             return self._decide(arrivals, projected, serving, now)
         except StateAway:
             return self._decide_alone(arrivals, projected, now)
+
+    def remember_logged(self, decisions: Sequence[Decision]) -> None:
+        """See State.remember_logged. Any thread may call it."""
+        self._state.remember_logged(decisions)
 
     def _decide(
         self, arrivals: Sequence[Arrival], projected: Sequence[Projected], serving: Serving, now: datetime
@@ -259,6 +267,7 @@ class FraudScorer:
                 shadows=tuple([Shadow(a, v, s[i], o[i]) for a, v, s, o in shadows]),
                 degraded=degraded,
                 payment=payment_digest(transaction, projected[at].ts_ms),
+                logged=arrivals[at].offset is not None,
             )
         return made
 

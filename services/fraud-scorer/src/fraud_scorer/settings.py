@@ -16,7 +16,7 @@ class LedgerSettings(Settings):
     """What migrating the schema needs."""
 
     postgres_url: str
-    """Database of decisions and labels, e.g. postgresql+psycopg://user:password@127.0.0.1:5432/fraud_scorer"""
+    """Database of decisions and labels, e.g. postgresql://user:password@127.0.0.1:5432/fraud_scorer"""
 
 
 class CaseSettings(LedgerSettings):

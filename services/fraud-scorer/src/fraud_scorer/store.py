@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import cast
 
 import msgspec
 import redis
+from msgspec.structs import replace
 
 from fraud_scorer.core.decision import Decision, decode, encode
 from fraud_scorer.service import Snapshot, StateAway
@@ -102,6 +103,17 @@ class RedisState:
                 self._claim(keys=names, args=[self._ttl_s, *[encode(d) for d in decisions]]),
             )
         return [_decision(found) or mine for mine, found in zip(decisions, standing, strict=True)]
+
+    def remember_logged(self, decisions: Sequence[Decision]) -> None:
+        """See State.remember_logged; one round trip."""
+        if not decisions:
+            return
+        with suppress(StateAway), self._reaching():
+            pipeline = self._client.pipeline(transaction=False)
+            for decision in decisions:
+                logged = encode(replace(decision, logged=True))
+                pipeline.set(_key(decision.transaction_id), logged, xx=True, keepttl=True)
+            pipeline.execute()
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -48,6 +48,7 @@ class Decision(Struct, frozen=True, kw_only=True, array_like=True):
     of those that fired. features: little-endian float32 in the order of the feature service, empty where they
     could not be read. contributions: (feature, log-odds) of the largest, only of what is not approved.
     propensity: the probability of this outcome under the policy. payment: digest of what was decided about.
+    logged: the transaction is known to be in the log; whoever repeats it need not be counted again.
     """
 
     decision_id: str
@@ -69,6 +70,7 @@ class Decision(Struct, frozen=True, kw_only=True, array_like=True):
     shadows: tuple[Shadow, ...] = ()
     degraded: tuple[str, ...] = ()
     payment: bytes = b""
+    logged: bool = False
 
     def values(self) -> list[float]:
         """The features as numbers."""
