@@ -120,7 +120,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but the head and the body of an answer leave in one piece, and a request's head has an end."""
+    """uvicorn's, but head and body of an answer leave in one piece, and a request's head has an end."""
 
     _head_bytes = 0  # received since the last head, part of a body, or end of a request
 
