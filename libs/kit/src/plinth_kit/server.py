@@ -185,7 +185,8 @@ class _Joined(asyncio.Transport):
     def _flush(self) -> None:
         if self._parts:
             data, self._parts = b"".join(self._parts), []
-            self._transport.write(data)
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

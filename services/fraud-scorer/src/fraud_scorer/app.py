@@ -62,7 +62,7 @@ class LabelIn(BaseModel):
 
     decision_id: SomeId | None = None
     transaction_id: SomeId | None = None
-    label: bool = Field(description="true: it was fraud")
+    label: bool = Field(strict=True, description="true: it was fraud")
     source: LabelSource = LabelSource.ANALYST
     observed_at: ObservedAt
 

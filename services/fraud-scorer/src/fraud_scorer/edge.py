@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
@@ -35,7 +35,16 @@ def _in_range(observed_at: datetime) -> datetime:
     return observed_at
 
 
-ObservedAt = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_range)]
+def _text_of_time(value: object) -> object:
+    """Numbers, which Pydantic takes for Unix time, are none."""
+    if (isinstance(value, str) and value[4:5] != "-") or isinstance(value, int | float):
+        raise PydanticCustomError("time", "must be RFC 3339 with a zone, e.g. 2018-08-23T10:00:00Z")
+    return value
+
+
+ObservedAt = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_text_of_time), AfterValidator(_in_range)
+]
 """When the truth about a transaction became known; no more than a day ahead."""
 
 

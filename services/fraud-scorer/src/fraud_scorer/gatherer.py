@@ -1,4 +1,4 @@
-"""Work in batches of whatever has come since the last batch was begun: who comes alone waits for nothing."""
+"""Work in batches of whatever has come since the last one began; without one shortly before, at once."""
 
 from __future__ import annotations
 
