@@ -95,7 +95,7 @@ class Replay:
                     return
                 letter = read(record.offset, record, self._topic)
                 origin = (letter.topic, letter.partition, letter.offset)
-                yield replace(letter, twin=origin in met)
+                yield replace(letter, twin=letter.offset.isdigit() and origin in met)
                 met.add(origin)
             position = self._consumer.position(source)
 
