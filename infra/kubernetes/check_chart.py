@@ -206,7 +206,8 @@ def autoscaling(check: Check) -> str:
     on = ["--set=autoscaling.enabled=true", f"--set=components.{WORKER}.autoscaling.cpu=50"]
     check.cluster.helm("upgrade", RELEASE, str(CHART), *check.helm_values(), *on)
     with under_load(check.cluster, "auto", rate=300) as load:
-        more = load.until(lambda: _scaled(check.cluster), "the autoscaler adds workers")
+        adds = "the autoscaler adds workers"  # it looks away from young pods for five minutes
+        more = load.until(lambda: _scaled(check.cluster), adds, SCALING_SECONDS)
         check.cluster.wait_settled([WORKER])
         load.goes_on()
     check.cluster.helm("upgrade", RELEASE, str(CHART), *check.helm_values())

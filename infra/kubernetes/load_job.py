@@ -67,9 +67,9 @@ class Load:
         before = self.seen().get("decided", 0)
         self.until(lambda: self.seen().get("decided", 0) > before + decisions, "decisions are made")
 
-    def until(self, condition: Callable[[], Any], what: str) -> Any:
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = RECOVERY_SECONDS) -> Any:
         """See wait_until."""
-        return wait_until(condition, what, RECOVERY_SECONDS)
+        return wait_until(condition, what, seconds)
 
     def pause(self, seconds: float) -> None:
         """Let it run for a while."""
