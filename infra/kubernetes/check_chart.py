@@ -32,6 +32,7 @@ NEEDS_MODEL = ("fraud-scorer-api", "fraud-scorer-worker")
 SERVICES = ("feature-store-engine", "fraud-scorer-api", "fraud-scorer-recorder", "fraud-scorer-worker")
 WORKER = "fraud-scorer-worker"
 WORKER_PORT = 8201
+SCALING_SECONDS = 480.0
 MONITORING_KINDS = {"ServiceMonitor", "PrometheusRule"}
 ROOT_POD = {
     "apiVersion": "v1",
