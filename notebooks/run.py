@@ -32,6 +32,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """The notebook with its outputs, run in `folder`. Raises CellExecutionError."""
+    CACHE.mkdir(parents=True, exist_ok=True)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     client = NotebookClient(

@@ -341,7 +341,7 @@ def test_a_reopened_case_that_is_resolved_otherwise_revises_its_labels(cases: Ca
     assert (after.label, after.previous_label) == (0.0, 1.0)
     assert after.label_id != before.label_id
     assert second.judged == []
-    found = ledger.find("tx-1")
+    found = ledger.find(transaction_id="tx-1")
     assert found is not None
     assert (found.label, found.label_known_ts) == (0.0, NOW + 3 * HOUR)
 

@@ -83,7 +83,7 @@ def test_the_ledger_alone(report: Report, ledger: Ledger) -> None:
     decode = codec.decoder(DecisionMade)
     batches = [messages(decisions(BATCH, 0.01, seed)) for seed in range(BATCHES + 2)]
     rate = per_second(lambda batch: ledger.record_decisions([decode(m.value) for m in batch]), batches)
-    assert ledger.find(f"d-0-{BATCH - 1}") is not None
+    assert ledger.find(decision_id=f"d-0-{BATCH - 1}") is not None
     report.rate("decisions recorded without cases", rate)
 
 
