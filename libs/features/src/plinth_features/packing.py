@@ -125,7 +125,7 @@ def _pack(
 def _unpack(shorts: Any, middles: Any, longs: Any, ends: Any, codes: int, empty: Any, rows: Any) -> int:
     """Fills rows; returns the first that is damaged, or -1."""
     one, first_bits = np.uint64(1), np.uint64(_FIRST_BITS)
-    begin, words = 0, rows.shape[1]
+    begin = 0
     for i in range(len(ends)):
         end, row = ends[i], rows[i]
         row[:] = empty
@@ -148,35 +148,32 @@ def _unpack(shorts: Any, middles: Any, longs: Any, ends: Any, codes: int, empty:
         for at in range(code_at // 8, (code_at + codes) // 8):
             some = np.uint64(longs[at])
             low, high = some & first_bits, (some >> one) & first_bits
-            left = low & high
-            while left != 0:
-                here = word + _lowest(left) // 2
-                if here >= words or long_at >= long_end:
-                    return i
-                row[here] ^= longs[long_at]
-                long_at += 1
-                left &= left - one
-            left = high & ~low
-            while left != 0:
-                here = word + _lowest(left) // 2
-                if here >= words or middle_at >= middle_end:
-                    return i
-                row[here] ^= middles[middle_at]
-                middle_at += 1
-                left &= left - one
-            left = low & ~high
-            while left != 0:
-                here = word + _lowest(left) // 2
-                if here >= words or short_at >= short_end:
-                    return i
-                row[here] ^= shorts[short_at]
-                short_at += 1
-                left &= left - one
+            long_at = _fill(row, word, low & high, longs, long_at, long_end)
+            middle_at = _fill(row, word, high & ~low, middles, middle_at, middle_end)
+            short_at = _fill(row, word, low & ~high, shorts, short_at, short_end)
+            if min(long_at, middle_at, short_at) < 0:
+                return i
             word += 32
         if long_at != long_end or middle_at != middle_end or short_at != short_end:
             return i
         begin = end
     return -1
+
+
+@numba.njit(cache=True)
+def _fill(row: Any, word: int, bits: Any, values: Any, at: int, end: int) -> int:
+    """Words from `word` on whose bit is set, each from the next of values[at:end]; where they go on.
+
+    -1 where a word is beyond the row, or where there are too few values.
+    """
+    while bits != 0:
+        here = word + _lowest(bits) // 2
+        if here >= len(row) or at >= end:
+            return -1
+        row[here] ^= values[at]
+        at += 1
+        bits &= bits - np.uint64(1)
+    return at
 
 
 @numba.njit(cache=True, inline="always")
