@@ -52,9 +52,10 @@ def read(file: Path, columns: Columns) -> pd.DataFrame:
 
     Raises UnreadableError naming columns that are missing or values that make no sense.
     """
-    raw = _table(file, [*columns[:3], *([columns.label] if columns.label else [])])
+    labelled = [columns.label] if columns.label else []
+    raw = _table(file, [*columns[:3], *labelled])
     amount = columns.amount_minor or columns.amount
-    needed = [*columns[:4], amount, *([columns.label] if columns.label else [])]
+    needed = [*columns[:4], amount, *labelled]
     if missing := [name for name in needed if name not in raw]:
         raise UnreadableError(
             f"{file.name} has no column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}."

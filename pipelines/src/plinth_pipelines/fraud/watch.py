@@ -130,7 +130,6 @@ class Watcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed.set()
-        self._caught_up.set()
         self._pool.shutdown()
 
     def _run(self) -> None:
