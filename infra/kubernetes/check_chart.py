@@ -28,7 +28,6 @@ from load_job import under_load
 from previous_chart import previous_chart
 from render_examples import CHART, ROOT, example, names
 
-NEEDS_MODEL = ("fraud-scorer-api", "fraud-scorer-worker")
 SERVICES = ("feature-store-engine", "fraud-scorer-api", "fraud-scorer-recorder", "fraud-scorer-worker")
 WORKER = "fraud-scorer-worker"
 WORKER_PORT = 8201
@@ -92,15 +91,12 @@ def dry_run(check: Check) -> str:
 
 
 def install(check: Check) -> str:
-    """Time to ready with the images present. The scorers wait for a model that nobody has trained yet."""
+    """Time to ready with the images present; nobody has trained a model yet."""
     began = time.monotonic()
     check.cluster.helm("install", RELEASE, str(CHART), *check.helm_values())
     returned = time.monotonic() - began
-    check.cluster.wait_settled([one for one in check.cluster.components() if one not in NEEDS_MODEL])
+    check.cluster.wait_settled()
     ready = time.monotonic() - began
-    waiting = [pod for pod in check.cluster.pods() if pod.component in NEEDS_MODEL]
-    if not all(pod.started for pod in waiting):
-        raise Failed("a scorer is not alive")
     restarts = sum(pod.restarts for pod in check.cluster.pods())
     return f"helm returned after {returned:.0f} s, all ready after {ready:.0f} s, {restarts} restarts"
 
@@ -204,7 +200,7 @@ def autoscaling(check: Check) -> str:
     """The autoscaler adds workers under load, by the metrics API's figures of CPU."""
     if "metrics.k8s.io/v1beta1" not in check.cluster.kubectl("api-versions").split():
         return "not tried: this cluster has no metrics API"
-    on = ["--set=autoscaling.enabled=true", f"--set=components.{WORKER}.autoscaling.cpu=50"]
+    on = ["--set=autoscaling.enabled=true", f"--set=components.{WORKER}.autoscaling.cpu=30"]
     check.cluster.helm("upgrade", RELEASE, str(CHART), *check.helm_values(), *on)
     with under_load(check.cluster, "auto", rate=300) as load:
         adds = "the autoscaler adds workers"  # it looks away from young pods for five minutes

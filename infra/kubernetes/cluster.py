@@ -52,7 +52,6 @@ class Pod:
     uid: str
     component: str
     ready: bool
-    started: bool
     restarts: int
 
 
@@ -171,6 +170,5 @@ def _pod(item: dict[str, Any]) -> Pod:
         item["metadata"]["uid"],
         item["metadata"]["labels"]["app.kubernetes.io/name"],
         bool(status.get("ready")) and "deletionTimestamp" not in item["metadata"],
-        bool(status.get("started")),
         int(status.get("restartCount", 0)),
     )
