@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from plinth_contracts import codec
-from plinth_contracts.events import AlertRaised, DecisionMade, Outcome, TransactionReceived
+from plinth_contracts.events import AlertRaised, DecisionMade, LabelObserved, Outcome, TransactionReceived
 from plinth_kit.kafka.deadletter import dead_letter
 from plinth_kit.kafka.memory import MemoryBroker
 from plinth_kit.kafka.message import Message, Outgoing
@@ -93,6 +93,26 @@ def test_a_refused_transaction_is_not_waited_for_and_its_reason_is_kept() -> Non
 
     watch = replay.replay(broker, stream.transactions(payments("a", "b")), observe=answer)
     assert (watch.decided, watch.refused) == (1, {"b": "was decided with another payment"})
+
+
+def test_no_label_follows_for_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "CHUNK", 2)
+    broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
+    answered = False
+
+    def answer(watch: Watch) -> None:
+        nonlocal answered
+        if watch.sent == 2 and not answered:
+            answered = True
+            broker.producer().produce([letter("b", "no"), decision("a", datetime.now(UTC))])
+
+    items = stream.merged(
+        payments("a", "b"), start=START, end=START + timedelta(days=1), delay=timedelta(days=7)
+    )
+    watch = replay.replay(broker, items, in_flight=1, observe=answer)
+    assert watch.labels == 1
+    (label,) = broker.messages(codec.topic_of(LabelObserved))
+    assert b'"request_id":"a"' in label.value
 
 
 def test_a_replay_without_answers_ends_and_says_what_it_waits_for() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from plinth_pipelines.fraud.replay_file import Columns, UnreadableError, read
+from plinth_pipelines.fraud.replay_file import Columns, UnreadableError, main, read
 
 HEAD = "id,card,shop,when,euros,fraud"
 COLUMNS = Columns("id", "card", "shop", "when", "euros", label="fraud")
@@ -72,3 +72,12 @@ def test_parquet_keeps_integers_and_refuses_ids_that_became_floats(tmp_path: Pat
     pd.DataFrame(row | {"card": [596.0]}).to_parquet(file)
     with pytest.raises(UnreadableError, match=r"card of row 1 .* text or an integer"):
         read(file, COLUMNS)
+
+
+def test_from_the_command_line_a_file_that_cannot_be_read_ends_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KAFKA_BOOTSTRAP", "REDIS_URL", "MLFLOW_URL"):
+        monkeypatch.setenv(f"PLINTH_{name}", "127.0.0.1:1")
+    assert main([str(file_of(tmp_path)), "--customer-id", "card"]) == 1
+    assert "has no column transaction_id, terminal_id" in capsys.readouterr().err

@@ -66,6 +66,8 @@ def logs(
     prefix = "" if name else f"{{:<{max(map(len, names))}}} | "
     files = {n: platform.config.log / f"{n}.log" for n in names}
     followers = {n: Follower(path) for n, path in files.items()}
+    if not any(path.exists() for path in files.values()):
+        typer.echo(f"no log yet in {platform.config.log}; `plinth up` starts the platform", err=True)
     for n, path in files.items():
         for line in tail(path, count):
             typer.echo(prefix.format(n) + line)

@@ -37,9 +37,10 @@ def replay(
 ) -> Watch:
     """Send every item and wait until each transaction is decided or refused.
 
-    `speed` is stream seconds per second; 0 is as fast as the platform decides, with at most `in_flight`
-    transactions undecided. `behind` says how many stream seconds features are behind a label of that time
-    (milliseconds); more is sent when they are not far behind. `observe` is called a few times a second.
+    Labels of what was refused are left out. `speed` is stream seconds per second; 0 is as fast as the
+    platform decides, with at most `in_flight` transactions undecided. `behind` says how many stream seconds
+    features are behind a label of that time (milliseconds); more is sent when they are not far behind.
+    `observe` is called a few times a second.
     Raises Stalled when nothing is decided for `patience_s`.
     """
     with Watcher(broker) as watcher:
@@ -66,12 +67,13 @@ def replay(
                 time.sleep(min(0.05, early) if early > 0 else 0.001)
             if stop():
                 break
-            sent = [item.transaction_id for item in chunk if item.transaction_id is not None]
+            wanted = [one for one in chunk if not (one.is_label and one.transaction_id in watch.refused)]
+            sent = [item.transaction_id for item in wanted if not item.is_label]
             watcher.expect(sent)
-            producer.produce([item.outgoing for item in chunk])
+            producer.produce([item.outgoing for item in wanted])
             watch.sent += len(sent)
-            watch.labels += len(chunk) - len(sent)
-            label_ms = max([label_ms, *[item.ts_ms for item in chunk if item.transaction_id is None]])
+            watch.labels += len(wanted) - len(sent)
+            label_ms = max([label_ms, *[item.ts_ms for item in wanted if item.is_label]])
             watch.stream_ms = chunk[-1].ts_ms
         try:
             producer.flush(patience_s)

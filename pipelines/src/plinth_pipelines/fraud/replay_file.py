@@ -1,7 +1,13 @@
-"""A person's own transactions through the platform: CSV or Parquet, columns mapped by name."""
+"""A person's own transactions through the platform: CSV or Parquet, columns mapped by name.
+
+`plinth replay FILE` sends them through the platform of this machine, `python -m
+plinth_pipelines.fraud.replay_file FILE` through the one that the environment names.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +24,8 @@ from rich.console import Console
 from plinth_contracts import codec
 from plinth_contracts.events import TransactionReceived
 from plinth_kit.kafka.confluent import KafkaBroker
+from plinth_kit.settings import load
+from plinth_pipelines import terminal
 from plinth_pipelines.errors import PipelineError
 from plinth_pipelines.fraud import demo_view, replay, stream
 from plinth_pipelines.fraud.freshness import Freshness
@@ -120,7 +128,7 @@ def run(
     """Replay a file and print what was decided."""
     frame = read(file, columns)
     if start is not None:
-        frame = frame[frame["event_ts"] >= start.replace(tzinfo=UTC)]
+        frame = frame[frame["event_ts"] >= start.replace(tzinfo=start.tzinfo or UTC)]
     if frame.empty:
         raise UnreadableError(f"{file.name} holds no transactions to replay")
     items = stream.merged(
@@ -152,3 +160,28 @@ def run(
             f"{len(watch.refused):,} were refused, the first of them above. They lie in the dead letters:"
             " `plinth replay-dlq transaction.received --dry-run`."
         )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay a CSV or Parquet of transactions and show what is decided. Options name its columns."""
+    parser = argparse.ArgumentParser(
+        prog="python -m plinth_pipelines.fraud.replay_file", description=main.__doc__
+    )
+    parser.add_argument("file", type=Path)
+    for field, default in Columns._field_defaults.items():
+        parser.add_argument(f"--{field.replace('_', '-')}", default=default, metavar="COLUMN")
+    parser.add_argument("--label-delay-days", type=float, default=7.0, help="when a label becomes known")
+    parser.add_argument("--from", dest="start", type=datetime.fromisoformat, help="leave out what is earlier")
+    parser.add_argument("--speed", type=float, default=0.0, help="stream seconds a second; 0: flat out")
+    options = vars(parser.parse_args(arguments))
+    columns = Columns(**{field: options.pop(field) for field in Columns._fields})
+    try:
+        run(load(PipelineSettings), columns=columns, console=terminal.console(), **options)
+    except PipelineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -18,11 +18,12 @@ SOURCE = "replay"
 
 
 class Item(NamedTuple):
-    """One message of the stream: its time (milliseconds), and the transaction's id (None for a label)."""
+    """One message of the stream: its time (milliseconds), and the transaction that it is or judges."""
 
     ts_ms: int
-    transaction_id: str | None
+    transaction_id: str
     outgoing: Outgoing
+    is_label: bool = False
 
 
 def transactions(frame: pd.DataFrame) -> Iterator[Item]:
@@ -59,7 +60,8 @@ def labels(frame: pd.DataFrame, delay: timedelta) -> Iterator[Item]:
             amount_minor=row.amount_minor,
         )
         ts_ms = row.ts_ms + int(delay.total_seconds() * 1000)
-        yield Item(ts_ms, None, _message(event, event.entity_id, event.label_id, event.known_ts))
+        message = _message(event, event.entity_id, event.label_id, event.known_ts)
+        yield Item(ts_ms, event.request_id, message, is_label=True)
 
 
 def merged(
