@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from random import Random
 
 import pytest
 from fakes_scorer import FEATURES, START, FakeModel, MemoryState, policy, scorer, transaction
@@ -251,6 +253,31 @@ def test_what_somebody_else_decided_counts_in_its_place_of_the_log(
     assert [d.transaction.transaction_id for d in decided] == ["tx-2"]
     assert model.seen[0][:, [COUNT, MEAN]].tolist() == [[2, 20.0] if first else [1, 30.0]]
     assert list(state.decisions) == ["tx-2"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_features_are_the_same_whoever_decides_the_others(seed: int) -> None:
+    """Decided elsewhere or here, in whatever batches: what comes after sees the same."""
+    chance = Random(seed)
+    log = [
+        Arrival(transaction(n, 100 * n, customer=f"c-{chance.randrange(6)}", minutes=n), 0, n)
+        for n in range(40)
+    ]
+    theirs = [chance.random() < 0.5 for _ in log]
+
+    def features_of(stream: Sequence[Arrival]) -> dict[str, bytes]:
+        state, model = MemoryState(), FakeModel()
+        one, left = scorer(state), list(stream)
+        while left:
+            size = chance.randint(1, 12)
+            one.decide(left[:size], Serving(model), START)
+            del left[:size]
+        return {name: decision.features for name, decision in state.decisions.items()}
+
+    all_mine = features_of(log)
+    some = features_of([one._replace(decided=yes) for one, yes in zip(log, theirs, strict=True)])
+    assert len(some) == theirs.count(False)
+    assert some == {name: all_mine[name] for name in some}
 
 
 def test_rows_that_are_ahead_of_a_transaction_are_counted(state: MemoryState, model: FakeModel) -> None:

@@ -153,42 +153,52 @@ class FraudScorer:
         becomes the one in effect when the state is back.
         """
         projected = [projection.transaction(arrival.transaction) for arrival in arrivals]
+        asked = [at for at, arrival in enumerate(arrivals) if not arrival.decided]
+        mine, seen = [arrivals[at] for at in asked], [projected[at] for at in asked]
+        places = [(arrival.partition, arrival.offset) for arrival in arrivals]
+        if not asked:
+            self._reader.remember(projected, places, self._clock())
+            return Batch([], {})
         try:
-            return self._decide(arrivals, projected, serving, now)
+            self._pay_debts()
+            entities = self._reader.entities(seen)
+            snapshot = self._state.read(entities, [arrival.transaction.transaction_id for arrival in mine])
+            features, reads = self._reader.read(
+                projected, places, asked, entities, snapshot.rows, self._clock()
+            )
+            return Batch(self._decide(mine, seen, snapshot.decisions, features, serving, now), reads)
         except StateAway:
-            return self._decide_alone(arrivals, projected, now)
+            return Batch(self._decide_alone(mine, seen, now), {})
 
     def remember_logged(self, decisions: Sequence[Decision]) -> None:
         """See State.remember_logged. Any thread may call it."""
         self._state.remember_logged(decisions)
 
     def _decide(
-        self, arrivals: Sequence[Arrival], projected: Sequence[Projected], serving: Serving, now: datetime
-    ) -> Batch:
-        self._pay_debts()
-        entities = self._reader.entities(projected)
-        ids = [arrival.transaction.transaction_id for arrival in arrivals]
-        snapshot = self._state.read(entities, ids)
-        places = [(arrival.partition, arrival.offset) for arrival in arrivals]
-        features, reads = self._reader.read(projected, places, entities, snapshot.rows, self._clock())
-        new = _undecided(arrivals, snapshot.decisions)
-        made = self._make(new, arrivals, projected, features, serving, now)
+        self,
+        arrivals: Sequence[Arrival],
+        projected: Sequence[Projected],
+        earlier: Sequence[Decision | None],
+        features: Features,
+        serving: Serving,
+        now: datetime,
+    ) -> list[Decided]:
+        made = self._make(_undecided(earlier), arrivals, projected, features, serving, now)
         try:
             claimed = dict(zip(made, self._state.claim(list(made.values())), strict=True))
         except StateAway:  # written or not: claimed again, the decision is the same
             self._owe(made)
             claimed = made
-        return Batch(_in_order(arrivals, projected, snapshot.decisions, made, claimed), reads)
+        return _in_order(arrivals, projected, earlier, made, claimed)
 
     def _decide_alone(
         self, arrivals: Sequence[Arrival], projected: Sequence[Projected], now: datetime
-    ) -> Batch:
+    ) -> list[Decided]:
         earlier = [self._debts.get(arrival.transaction.transaction_id) for arrival in arrivals]
-        new = _undecided(arrivals, earlier)
         features = self._reader.of_request(projected)
-        made = self._make(new, arrivals, projected, features, Serving(None), now)
+        made = self._make(_undecided(earlier), arrivals, projected, features, Serving(None), now)
         self._owe(made)
-        return Batch(_in_order(arrivals, projected, earlier, made, made), {})
+        return _in_order(arrivals, projected, earlier, made, made)
 
     def _owe(self, made: Mapping[str, Decision]) -> None:
         self._debts.update(made)
@@ -303,13 +313,9 @@ class FraudScorer:
         return {row: list(zip(names, of_row, strict=True)) for row, names, of_row in pairs}
 
 
-def _undecided(arrivals: Sequence[Arrival], earlier: Sequence[Decision | None]) -> list[int]:
-    """Positions of the arrivals that nobody has decided."""
-    return [
-        at
-        for at, (arrival, known) in enumerate(zip(arrivals, earlier, strict=True))
-        if known is None and not arrival.decided
-    ]
+def _undecided(earlier: Sequence[Decision | None]) -> list[int]:
+    """Positions of what nobody has decided."""
+    return [at for at, known in enumerate(earlier) if known is None]
 
 
 def _in_order(
@@ -323,8 +329,6 @@ def _in_order(
     left = dict(made)
     decided = []
     for arrival, seen, known in zip(arrivals, projected, earlier, strict=True):
-        if arrival.decided:
-            continue
         transaction = arrival.transaction
         mine = left.pop(transaction.transaction_id, None)
         decision = known or claimed[transaction.transaction_id]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud_scorer.core.overlay import UNPLACED, Overlay
+from fraud_scorer.core.overlay import UNPLACED, Event, Overlay
 from plinth_features import projection, request
 from plinth_features.projection import Projected
 from plinth_features.rows import Layout
-from plinth_features.spec import FeatureService
+from plinth_features.spec import FeatureService, View
 from plinth_features.words import VERSION, Rows, as_updates
 
 SOURCE = "transaction.received"
+Place: TypeAlias = tuple[int | None, int | None]
+"""Partition and offset of a transaction, None over HTTP."""
 
 
 class Features(NamedTuple):
@@ -63,42 +65,56 @@ class Reader:
     def read(
         self,
         projected: Sequence[Projected],
-        places: Sequence[tuple[int | None, int | None]],
+        places: Sequence[Place],
+        asked: Sequence[int],
         entities: Mapping[str, Sequence[str]],
         rows: Mapping[str, Rows],
         now: float,
     ) -> tuple[Features, dict[str, Reads]]:
-        """Features right after each transaction, from rows in the order of `entities`.
+        """Features right after each of the transactions `asked`, from rows in the order of `entities`.
 
-        places: partition and offset of each transaction, None where it is not in the log (yet). `now` is in
-        seconds, on the clock of every call.
+        The others, whose entities need not be there, only count for those after them. asked: positions,
+        rising, at least one. `now` is in seconds, on the clock of every call.
         """
-        ts_ms = _times(projected)
+        wanted = [projected[i] for i in asked]
+        ts_ms = _times(wanted)
         placed = [self._place(*place) for place in places]
-        parts, reads = [self._request(projected, ts_ms)], {}
+        parts, reads = [self._request(wanted, ts_ms)], {}
         for view, layout, live in self._views:
             of_view, names = rows[view.name], entities[view.name]
             empty = int(np.count_nonzero(of_view[:, VERSION] == 0))
             number = {entity: i for i, entity in enumerate(names)}
-            at = [number[p.entities[view.entity]] for p in projected]
+            at = [number.get(p.entities[view.entity], -1) for p in projected]
             lacked = ahead = 0
             if live:
-                overlay, offsets = self._overlays[view.name], layout.offsets(of_view).tolist()
-                ahead = sum([offsets[i][place[0]] > place[1] for i, place in zip(at, placed, strict=True)])
-                missed = overlay.missed(names, offsets, now)
-                events = [
-                    projection.project(view, p, *place)[1:]
-                    for p, place in zip(projected, placed, strict=True)
-                ]
+                offsets = layout.offsets(of_view).tolist()
+                ahead = sum([offsets[at[i]][placed[i][0]] > placed[i][1] for i in asked])
+                missed = self._overlays[view.name].missed(names, offsets, now)
                 lacked = layout.fold(of_view, as_updates(missed)) if missed else 0
-                updates = as_updates([(i, *event) for i, event in zip(at, events, strict=True)])
-                parts.append(layout.fold_and_read(of_view, updates))
-                for p, event in zip(projected, events, strict=True):
-                    overlay.add(p.entities[view.entity], event, now)
+                events = self._remember(view, projected, placed, now)
+                counted = [i for i, row in enumerate(at) if row >= 0]
+                values = layout.fold_and_read(of_view, as_updates([(at[i], *events[i]) for i in counted]))
+                parts.append(values if len(counted) == len(asked) else values[np.isin(counted, asked)])
             else:
-                parts.append(layout.read(of_view, ts_ms, np.array(at)))
+                parts.append(layout.read(of_view, ts_ms, np.array([at[i] for i in asked])))
             reads[view.name] = Reads(len(names), empty, lacked, ahead)
         return Features(np.hstack(parts), len(self._service.names)), reads
+
+    def remember(self, projected: Sequence[Projected], places: Sequence[Place], now: float) -> None:
+        """Let transactions that nobody asks about count for those after them."""
+        placed = [self._place(*place) for place in places]
+        for view, _, live in self._views:
+            if live:
+                self._remember(view, projected, placed, now)
+
+    def _remember(
+        self, view: View, projected: Sequence[Projected], placed: Sequence[tuple[int, int]], now: float
+    ) -> list[Event]:
+        overlay = self._overlays[view.name]
+        events = [projection.project(view, p, *place)[1:] for p, place in zip(projected, placed, strict=True)]
+        for p, event in zip(projected, events, strict=True):
+            overlay.add(p.entities[view.entity], event, now)
+        return events
 
     def _request(self, projected: Sequence[Projected], ts_ms: NDArray[np.int64]) -> NDArray[np.float64]:
         amounts = np.array([p.columns["amount_minor"] for p in projected], dtype=np.int64)
