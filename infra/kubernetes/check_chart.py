@@ -51,6 +51,7 @@ class Check:
     previous: Path | None
     kafka_port: int = field(default_factory=lambda: free_ports(1)[0])
     rows: list[tuple[str, float, str]] = field(default_factory=list)
+    kept: tuple[dict[str, str], int] = field(default_factory=lambda: ({}, 0))
 
     def helm_values(self) -> list[str]:
         """Arguments that every install and upgrade gets."""
@@ -62,9 +63,8 @@ class Check:
 
 
 def namespace(check: Check) -> str:
-    """An empty namespace that enforces `restricted`."""
+    """The namespace, which is empty, enforces `restricted`."""
     cluster = check.cluster
-    run(KUBECTL, "create", "namespace", cluster.namespace)
     for mode in ("enforce", "warn"):
         cluster.kubectl(
             "label", "namespace", cluster.namespace, f"pod-security.kubernetes.io/{mode}=restricted"
@@ -83,9 +83,11 @@ def dry_run(check: Check) -> str:
     done = []
     for name in names():
         objects = [one for one in example(name) if one["kind"] not in MONITORING_KINDS]
-        for one in objects:
-            one["metadata"].pop("namespace", None)
-        check.cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(objects))
+        said = check.cluster.warnings(
+            "apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(objects)
+        )
+        if "would violate PodSecurity" in said:
+            raise Failed(said)
         done.append(f"{name} {len(objects)}")
     return "objects accepted by the API server: " + ", ".join(done)
 
@@ -93,12 +95,12 @@ def dry_run(check: Check) -> str:
 def install(check: Check) -> str:
     """Time to ready with the images present; nobody has trained a model yet."""
     began = time.monotonic()
-    check.cluster.helm("install", RELEASE, str(CHART), *check.helm_values())
-    returned = time.monotonic() - began
-    check.cluster.wait_settled()
+    wait = ["--wait", "--wait-for-jobs", "--timeout=5m"]
+    check.cluster.helm("install", RELEASE, str(CHART), *check.helm_values(), *wait)
     ready = time.monotonic() - began
+    check.cluster.wait_settled(seconds=1)
     restarts = sum(pod.restarts for pod in check.cluster.pods())
-    return f"helm returned after {returned:.0f} s, all ready after {ready:.0f} s, {restarts} restarts"
+    return f"helm returned after {ready:.0f} s, all ready, {restarts} restarts"
 
 
 def end_to_end(check: Check) -> str:
@@ -133,20 +135,21 @@ def end_to_end(check: Check) -> str:
     return said
 
 
-def hooks_twice(check: Check) -> str:
-    """Every hook once more, two at a time."""
-    hooks = [one for one in yaml.safe_load_all(check.cluster.helm("get", "hooks", RELEASE)) if one]
+def jobs_twice(check: Check) -> str:
+    """Every job once more, two at a time."""
+    manifest = yaml.safe_load_all(check.cluster.helm("get", "manifest", RELEASE))
+    made = [one for one in manifest if one and one["kind"] == "Job"]
     jobs = []
-    for hook in hooks:
+    for one in made:
         for twin in "ab":
-            job = {"apiVersion": "batch/v1", "kind": "Job", "spec": hook["spec"]}
-            job["metadata"] = {"name": f"{hook['metadata']['name']}-{twin}"}
+            job = {"apiVersion": "batch/v1", "kind": "Job", "spec": one["spec"]}
+            job["metadata"] = {"name": f"{one['metadata']['name']}-{twin}"}
             jobs.append(job)
     check.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(jobs))
     named = [f"job/{job['metadata']['name']}" for job in jobs]
     check.cluster.kubectl("wait", "--for=condition=complete", "--timeout=280s", *named)
     check.cluster.kubectl("delete", *named)
-    return ", ".join(hook["metadata"]["name"] for hook in hooks)
+    return ", ".join(one["metadata"]["name"] for one in made)
 
 
 def rolling_update(check: Check) -> str:
@@ -234,38 +237,51 @@ def _partitions(cluster: Cluster, workers: int) -> list[int]:
 
 
 def uninstall_keeping(check: Check) -> str:
-    """What stays after uninstalling: volumes and secrets alone."""
-    _uninstall(check.cluster)
-    left = _left(check.cluster)
-    kinds = {one.partition("/")[0] for one in left}
-    if not kinds <= {"persistentvolumeclaim", "secret"}:
-        raise Failed(f"uninstalling left {left}")
-    return f"left: {', '.join(sorted(left))}"
+    """What stays after uninstalling: every volume and both secrets, nothing else."""
+    cluster = check.cluster
+    check.kept = _secrets(cluster), int(cluster.sql("select count(*) from decisions"))
+    claims = {f"persistentvolumeclaim/{one['metadata']['name']}" for one in cluster.get("pvc", "-l", OURS)}
+    _uninstall(cluster)
+    left = _left(cluster)
+    if not claims or left != claims | {"secret/client-secrets", "secret/server-secrets"}:
+        raise Failed(f"uninstalling left {left}, there were {claims} and two secrets")
+    return f"left: {len(claims)} volume claims, client-secrets, server-secrets"
+
+
+def _secrets(cluster: Cluster) -> dict[str, str]:
+    return cluster.secret("server-secrets") | cluster.secret("client-secrets")
 
 
 def upgrade(check: Check) -> str:
-    """From the previous chart, over the kept volumes, to this one under load; every service starts anew."""
+    """From the previous chart, over what was kept, to this one under load; every service starts anew."""
     if check.previous is None:
         raise Failed("no previous chart was found; give one with --previous")
     check.cluster.helm("install", RELEASE, str(check.previous), *check.helm_values())
     check.cluster.wait_settled()
     before = _version(check.cluster)
+    secrets, rows = check.kept
+    if secrets and (_secrets(check.cluster), int(check.cluster.sql("select count(*) from decisions"))) != (
+        secrets,
+        rows,
+    ):
+        raise Failed("the secrets or the decisions are not those that were kept")
     with under_load(check.cluster, "upgrade") as load:
         changed = "--set=settings.PLINTH_LOG_LEVEL=WARNING"
         check.cluster.helm("upgrade", RELEASE, str(CHART), *check.helm_values(), changed)
         check.cluster.wait_settled()
         load.goes_on()
-    return f"{before} to {_version(check.cluster)}: {load.account()}"
+    over = f" over {rows} decisions kept" if secrets else ""
+    return f"{before} to {_version(check.cluster)}{over}: {load.account()}"
 
 
 def rollback(check: Check) -> str:
     """Back to the previous chart under load; the secrets are the same."""
-    secrets = check.cluster.secret("server-secrets")
+    secrets = _secrets(check.cluster)
     with under_load(check.cluster, "rollback") as load:
         check.cluster.helm("rollback", RELEASE, "1", "--wait", "--timeout=5m")
         check.cluster.wait_settled()
         load.goes_on()
-    if check.cluster.secret("server-secrets") != secrets:
+    if _secrets(check.cluster) != secrets:
         raise Failed("the secrets have changed")
     return f"to {_version(check.cluster)}: {load.account()}"
 
@@ -303,7 +319,7 @@ STEPS: tuple[Callable[[Check], str], ...] = (
     dry_run,
     install,
     end_to_end,
-    hooks_twice,
+    jobs_twice,
     rolling_update,
     kill_pods,
     scale,
@@ -316,7 +332,9 @@ STEPS: tuple[Callable[[Check], str], ...] = (
 
 
 @contextmanager
-def _always_cleared(cluster: Cluster, keep: bool) -> Iterator[None]:
+def _own_namespace(cluster: Cluster, keep: bool) -> Iterator[None]:
+    """A new namespace, deleted at the end; Failed where it is there already, which may be somebody's."""
+    run(KUBECTL, "create", "namespace", cluster.namespace)
     try:
         yield
     finally:
@@ -344,7 +362,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the namespace as it is at the end")
     options = parser.parse_args()
     cluster = Cluster(options.namespace)
-    with tempfile.TemporaryDirectory() as folder, _always_cleared(cluster, options.keep):
+    with tempfile.TemporaryDirectory() as folder, _own_namespace(cluster, options.keep):
         previous = options.previous or previous_chart(Path(folder))
         check = Check(cluster, options.values, Path(folder), previous)
         for step in STEPS:

@@ -28,10 +28,14 @@ class Failed(Exception):
 
 def run(*command: str, stdin: str | None = None, timeout: float = 600) -> str:
     """Output of a command. Raises Failed."""
+    return _done(command, stdin, timeout).stdout
+
+
+def _done(command: Sequence[str], stdin: str | None, timeout: float) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
     if done.returncode != 0:
         raise Failed(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+    return done
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120.0, every: float = 0.5) -> Any:
@@ -64,6 +68,11 @@ class Cluster:
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 600) -> str:
         """See run."""
         return run(KUBECTL, "--namespace", self.namespace, *arguments, stdin=stdin, timeout=timeout)
+
+    def warnings(self, *arguments: str, stdin: str) -> str:
+        """What kubectl warns of while it does something."""
+        command = [KUBECTL, "--namespace", self.namespace, *arguments]
+        return _done(command, stdin, timeout=600).stderr
 
     def helm(self, *arguments: str) -> str:
         """See run."""

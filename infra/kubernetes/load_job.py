@@ -64,7 +64,7 @@ class Load:
 
     def goes_on(self, decisions: int = 300) -> None:
         """Wait until so many more decisions have been seen."""
-        before = self.seen().get("decided", 0)
+        before = self.until(lambda: self.seen().get("decided"), "the load tells how far it is")
         self.until(lambda: self.seen().get("decided", 0) > before + decisions, "decisions are made")
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = RECOVERY_SECONDS) -> Any:
@@ -142,9 +142,8 @@ def _manifest(cluster: Cluster, name: str, arguments: list[str]) -> dict[str, An
     pod["volumes"].append({"name": "load", "configMap": {"name": "load"}})
     pod["restartPolicy"] = "Never"
     labels = {
-        key: spec["metadata"]["labels"][key] for key in spec["metadata"]["labels"] if "kubernetes.io" in key
+        key: value for key, value in spec["metadata"]["labels"].items() if key.startswith("app.kubernetes.io")
     }
-    labels = {key: value for key, value in labels.items() if key.startswith("app.")}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

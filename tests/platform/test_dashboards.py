@@ -133,7 +133,7 @@ def test_what_does_not_exist_is_found() -> None:
             "sum by (path) (plinth_fraud_labels_total) / sum by (path) (plinth_fraud_decisions_total)",
             "label path by which plinth_fraud_labels_total is grouped",
         ),
-        ("up / on (path) plinth:memory_limit_bytes", "label path"),
+        ("up / on (path) plinth_memory_limit_bytes", "label path"),
     ],
 )
 def test_labels_and_values_that_do_not_exist_are_found(expression: str, wrong: str) -> None:

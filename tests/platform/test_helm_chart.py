@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import promql  # type: ignore[import-not-found]
 import pytest
 import yaml
 from helm_chart import (  # type: ignore[import-not-found]
@@ -126,7 +127,7 @@ def test_a_new_service_needs_nothing_but_its_values(tmp_path: Path) -> None:
     values = {
         "components": {"case-desk": NEW_SERVICE},
         "autoscaling": {"enabled": True},
-        "monitoring": {"operator": True},
+        "monitoring": {"operator": True, "from": [{"namespaceSelector": {}}]},
     }
     objects = render(tmp_path, values)
     kinds = {one["kind"] for one in objects if one["metadata"]["name"] == "case-desk"}
@@ -170,7 +171,8 @@ def test_images_are_those_of_compose(name: str) -> None:
 def test_workers_are_bounded_by_partitions(name: str) -> None:
     consumer = "fraud-scorer" if name.startswith("fraud-scorer") else "feature-store"
     component = COMPONENTS[name]
-    if "partitions" not in component:
+    if name == "fraud-scorer-api":  # reads no topic
+        assert "partitions" not in component
         return
     most = max(spec.partitions for spec in topics.load() if consumer in spec.consumers)
     assert component["partitions"] == most >= component["autoscaling"]["max"]
@@ -208,18 +210,88 @@ def test_autoscaling_uses_the_adapter_only_where_it_is_said_to_be() -> None:
     assert names_of(example("default"), "HorizontalPodAutoscaler") == set()
 
 
-def test_hooks_run_after_an_install_and_before_an_upgrade() -> None:
+def test_jobs_are_hooks_before_an_upgrade_alone() -> None:
+    """At an install they are not, or `--wait` would wait for services that wait for them."""
     jobs = [one for one in example("default") if one["kind"] == "Job"]
-    order = sorted(jobs, key=lambda job: int(job["metadata"]["annotations"]["helm.sh/hook-weight"]))
+    assert all("annotations" not in job["metadata"] for job in jobs)
+    hooks = [one for one in examples.render([], "--is-upgrade") if one["kind"] == "Job"]
+    order = sorted(hooks, key=lambda job: int(job["metadata"]["annotations"]["helm.sh/hook-weight"]))
     assert [job["metadata"]["name"] for job in order] == [
         "databases",
         "topics",
         "fraud-scorer-migrate",
         "features",
     ]
-    for job in jobs:
-        assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
+    for job in hooks:
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
         assert job["spec"]["activeDeadlineSeconds"] < 300  # Helm gives up after five minutes
+    assert names_of(jobs, "Job") == names_of(hooks, "Job")
+
+
+def test_numbers_are_written_as_they_are_meant(tmp_path: Path) -> None:
+    env = {"A": 2147483648, "B": 0.5, "C": True, "D": "1.50 EUR"}
+    limits = {"memory": 1073741824, "cpu": None}
+    values = {"components": {"fraud-scorer-api": {"env": env, "resources": {"limits": limits}}}}
+    api = find(render(tmp_path, values), "StatefulSet", "fraud-scorer-api")
+    given = {name: value for name, value in env_of(api).items() if name in env}
+    assert given == {"A": "2147483648", "B": "0.5", "C": "true", "D": "1.50 EUR"}
+    (container,) = pod_of(api)["spec"]["containers"]
+    assert container["resources"]["limits"] == {"memory": "1073741824"}
+
+
+@pytest.mark.parametrize(
+    ("image", "becomes"),
+    [
+        ("plinth/fraud-scorer", "r.example.com:5000/plinth/fraud-scorer:0.1.0"),
+        ("plinth/fraud-scorer:0.2.0", "r.example.com:5000/plinth/fraud-scorer:0.2.0"),
+        ("plinth/fraud-scorer@sha256:abc", "r.example.com:5000/plinth/fraud-scorer@sha256:abc"),
+        ("busybox", "r.example.com:5000/busybox"),
+    ],
+)
+def test_an_image_of_ours_has_its_settings_however_it_is_named(
+    tmp_path: Path, image: str, becomes: str
+) -> None:
+    component = {"components": {"fraud-scorer-worker": {"image": image}}}
+    objects = render(tmp_path, {"images": {"registry": "r.example.com:5000"}, **component})
+    worker = find(objects, "Deployment", "fraud-scorer-worker")
+    (container,) = pod_of(worker)["spec"]["containers"]
+    assert container["image"] == becomes
+    assert ("PLINTH_PORT" in env_of(worker)) == image.startswith("plinth/")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"components": {"redis": {"mounts": {"/data": {"empty": "1Gi"}}}}}, "/data has claim and empty"),
+        ({"jobs": {"topics": {"mounts": {"/x": {"data": {"a": "b"}}}}}}, "/x has no source that a job can"),
+        ({"components": {"kafka": {"metrics": True}}}, "ports.http is needed by metrics"),
+        ({"monitoring": {"operator": True}}, "monitoring.from: who may read the metrics"),
+        (
+            {
+                "autoscaling": {"enabled": True},
+                "components": {"fraud-scorer-api": {"autoscaling": {"min": 20}}},
+            },
+            "autoscaling from 20 to 8",
+        ),
+        ({"components": {"fraud-scorer-api": {"ingress": {"host": "a.example.com"}}}}, "tlsSecret"),
+        ({"components": {"jobs": NEW_SERVICE}}, "jobs"),
+        ({"images": {"registry": "r.example.com/"}}, "registry"),
+    ],
+)
+def test_what_would_not_work_is_refused(tmp_path: Path, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(RuntimeError, match=re.escape(says)):
+        render(tmp_path, values)
+
+
+def test_a_service_that_runs_elsewhere_needs_no_image(tmp_path: Path) -> None:
+    theirs = {
+        "external": True,
+        "ports": {"http": 443},
+        "provides": {"THEIR_URL": "https://theirs.example.com"},
+    }
+    values = {"components": {"theirs": theirs, "fraud-scorer-api": {"needs": ["kafka", "theirs"]}}}
+    api = find(render(tmp_path, values), "StatefulSet", "fraud-scorer-api")
+    assert env_of(api)["THEIR_URL"] == "https://theirs.example.com"
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing (Debian package prometheus)")
@@ -250,6 +322,21 @@ def test_dashboards_and_rules_are_the_files_of_the_chart() -> None:
     for folder, name in (("dashboards", "dashboards"), ("rules", "prometheus-etc-plinth-rules")):
         files = {file.name: file.read_text() for file in (CHART / "files" / folder).iterdir()}
         assert find(objects, "ConfigMap", name)["data"] == files
-    groups = find(example("production"), "PrometheusRule", "plinth")["spec"]["groups"]
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing (Debian package prometheus)")
+def test_rules_for_an_operator_are_about_their_own_namespace(tmp_path: Path) -> None:
+    assert PROMTOOL is not None
+    spec = find(example("production"), "PrometheusRule", "plinth")["spec"]
+    rules = [rule for group in spec["groups"] for rule in group["rules"]]
     files = [yaml.safe_load(file.read_text()) for file in sorted((CHART / "files/rules").iterdir())]
-    assert groups == [group for file in files for group in file["groups"]]
+    plain = [rule for file in files for group in file["groups"] for rule in group["rules"]]
+    for rule, before in zip(rules, plain, strict=True):
+        assert rule["labels"] == {"namespace": "plinth", **before.get("labels", {})}
+        selectors = re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", rule["expr"])
+        assert {name for name, _ in selectors} == promql.names(before["expr"])
+        assert all(inside.startswith('namespace="plinth",') for _, inside in selectors)
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
+    command = [PROMTOOL, "check", "rules", str(tmp_path / "rules.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -121,6 +121,15 @@ def test_secrets_of_your_own_are_used() -> None:
     ]
 
 
+def test_a_platform_that_chooses_users_may(tmp_path: Path) -> None:
+    everyone = {name: {"user": None} for name in COMPONENTS}
+    jobs = {name: {"user": None} for name in VALUES["jobs"]}
+    values = {"default": {"user": None}, "components": everyone, "jobs": jobs}
+    for pod_name, template in pods(render(tmp_path, values)):
+        context = template["spec"]["securityContext"]
+        assert context.keys() == {"runAsNonRoot", "fsGroupChangePolicy", "seccompProfile"}, pod_name
+
+
 def test_keys_without_their_digests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="would not know the digests"):
         render(tmp_path, {"secrets": {"client": "ours"}})
@@ -131,15 +140,20 @@ def test_network_policy_lets_in_whom_it_serves(name: str) -> None:
     policy = find(example("default"), "NetworkPolicy", name)["spec"]
     component = COMPONENTS[name]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    served, *scraped = policy["ingress"]
+    ports = [{"port": port} for port in sorted(component["ports"])]
     if component.get("open"):
-        assert "from" not in served
+        assert policy["ingress"] == [{"ports": ports}]
         return
-    needing = {other for other, values in COMPONENTS.items() if name in values.get("needs", [])}
-    assert _clients(served) == needing
-    assert [_clients(rule) for rule in scraped] == (
-        [{"prometheus"}] if component.get("metrics", True) else []
-    )
+    needing = sorted(other for other, values in COMPONENTS.items() if name in values.get("needs", []))
+    served = {"ports": ports, "from": [_peer(component="job"), *[_peer(name=one) for one in needing]]}
+    scraped = {"ports": [{"port": "http"}], "from": [_peer(name="prometheus")]}
+    assert policy["ingress"] == [served, *([scraped] if component.get("metrics", True) else [])]
+
+
+def test_metrics_are_read_by_those_who_may() -> None:
+    rules = find(example("production"), "NetworkPolicy", "fraud-scorer-worker")["spec"]["ingress"]
+    theirs = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert rules[1:] == [{"ports": [{"port": "http"}], "from": [theirs]}]
 
 
 @pytest.mark.parametrize("name", sorted(COMPONENTS))
@@ -171,7 +185,9 @@ def test_rolling_update_waits_for_open_requests(name: str) -> None:
     (container,) = pod["containers"]
     pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     assert pod["terminationGracePeriodSeconds"] >= pause + 25 + 5
-    if kind == "Deployment":
+    if kind == "StatefulSet":
+        assert workload["spec"]["podManagementPolicy"] == "Parallel"
+    else:
         assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
     if COMPONENTS[name]["image"] in {"plinth/fraud-scorer", "plinth/feature-store"}:
@@ -183,6 +199,7 @@ def _values(secret: dict[str, Any]) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
 
 
-def _clients(rule: dict[str, Any]) -> set[str]:
-    labels = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
-    return {one["app.kubernetes.io/name"] for one in labels if "app.kubernetes.io/name" in one}
+def _peer(**labels: str) -> dict[str, Any]:
+    """Pods of this release with such a label."""
+    wanted = {f"app.kubernetes.io/{label}": value for label, value in labels.items()}
+    return {"podSelector": {"matchLabels": {"app.kubernetes.io/instance": "plinth", **wanted}}}

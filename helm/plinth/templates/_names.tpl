@@ -20,15 +20,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{/* An image without a tag is one of ours. */}}
 {{- define "plinth.isOurs" -}}
-{{- if not (regexMatch "(:[^/]+|@.+)$" .it.image) -}}true{{- end -}}
+{{- if hasPrefix "plinth/" .it.image -}}true{{- end -}}
 {{- end -}}
+
+{{/* The image with its registry; one of ours that names no tag has that of the release. */}}
 
 {{- define "plinth.image" -}}
 {{- with .Values.images.registry }}{{ . }}/{{ end -}}
 {{- .it.image -}}
-{{- if include "plinth.isOurs" . }}:{{ .Values.images.tag | default .Chart.AppVersion }}{{ end -}}
+{{- if and (include "plinth.isOurs" .) (not (regexMatch "[:@]" .it.image)) }}:{{ .Values.images.tag | default .Chart.AppVersion }}{{ end -}}
+{{- end -}}
+
+{{/* A value as text: Helm reads whole numbers as floats, and would write 1e+06. */}}
+{{- define "plinth.text" -}}
+{{- if kindIs "float64" . }}{{ if eq (floor .) . }}{{ int64 . }}{{ else }}{{ . }}{{ end }}{{ else }}{{ . }}{{ end -}}
 {{- end -}}
 
 {{/* The Secret of a name: the user's own where there is one. */}}

@@ -1,12 +1,3 @@
-{{/* What would not work, said before it is tried. */}}
-{{- define "plinth.limits" -}}
-{{- $most := int .it.replicas -}}
-{{- if and .Values.autoscaling.enabled .it.autoscaling }}{{ $most = int .it.autoscaling.max }}{{ end -}}
-{{- if and .it.partitions (gt $most (int .it.partitions)) -}}
-{{- fail (printf "%s: %d replicas, but its topics have %d partitions: the others would idle" .name $most (int .it.partitions)) -}}
-{{- end -}}
-{{- end -}}
-
 {{- define "plinth.claims" -}}
 {{- $claims := false -}}
 {{- range .it.mounts }}{{ if .claim }}{{ $claims = true }}{{ end }}{{ end -}}
@@ -65,7 +56,7 @@ spec:
         - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}, app.kubernetes.io/name: {{ . }}}}
         {{- end }}
         {{- if .Values.monitoring.operator }}
-        - namespaceSelector: {}
+        {{- toYaml .Values.monitoring.from | nindent 8 }}
         {{- end }}
     {{- end }}
     {{- end }}
@@ -78,8 +69,16 @@ spec:
 {{- toJson $ports -}}
 {{- end -}}
 
+{{- define "plinth.dns" -}}
+- ports:
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {port: {{ int . }}, protocol: UDP}
+    - {port: {{ int . }}, protocol: TCP}
+    {{- end }}
+{{- end -}}
+
 {{- define "plinth.egress" -}}
-- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{ include "plinth.dns" . }}
 {{- range .it.needs }}
 {{- $needed := get $.Values.components . }}
 - ports:

@@ -7,6 +7,9 @@ metadata:
     {{- if .job }}
     app.kubernetes.io/component: job
     {{- end }}
+    {{- with .it.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with include "plinth.podAnnotations" . | trim }}
   annotations: {{- . | nindent 4 }}
   {{- end }}
@@ -23,11 +26,16 @@ spec:
   {{- end }}
   securityContext:
     runAsNonRoot: true
-    runAsUser: {{ int .it.user }}
-    runAsGroup: {{ int .it.user }}
-    fsGroup: {{ int .it.user }}
+    {{- with .it.user }}
+    runAsUser: {{ int . }}
+    runAsGroup: {{ int . }}
+    fsGroup: {{ int . }}
+    {{- end }}
     fsGroupChangePolicy: OnRootMismatch
     seccompProfile: {type: RuntimeDefault}
+  {{- with .it.priorityClass }}
+  priorityClassName: {{ . }}
+  {{- end }}
   {{- with .it.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -35,7 +43,7 @@ spec:
   tolerations: {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- if .job }}
-  restartPolicy: OnFailure
+  restartPolicy: Never
   {{- else }}
   topologySpreadConstraints:
     {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
@@ -74,7 +82,13 @@ spec:
         preStop: {sleep: {seconds: {{ int .it.preStopSeconds }}}}
       {{- end }}
       {{- end }}
-      resources: {{- toYaml .it.resources | nindent 8 }}
+      resources:
+        {{- range $kind, $amounts := .it.resources }}
+        {{ $kind }}:
+          {{- range $what, $amount := $amounts }}{{ if $amount }}
+          {{ $what }}: {{ include "plinth.text" $amount | quote }}
+          {{- end }}{{ end }}
+        {{- end }}
       volumeMounts:
         {{- range $path, $source := .it.mounts }}
         - name: {{ include "plinth.volume" $path }}
@@ -127,7 +141,7 @@ plinth/files: {{ sha256sum $files }}
       name: {{ include "plinth.secret" (dict "Values" .context.Values "secret" .value.secret) }}
       key: {{ .value.key }}
 {{- else }}
-  value: {{ tpl (toString .value) .context | quote }}
+  value: {{ tpl (include "plinth.text" .value) .context | quote }}
 {{- end }}
 {{- end -}}
 
@@ -147,7 +161,7 @@ startupProbe:
   {{ include "plinth.probe" (dict "probe" .it.probes.live "ports" .it.ports) }}
   periodSeconds: 1
   timeoutSeconds: 5
-  failureThreshold: 180
+  failureThreshold: {{ int .it.probes.startSeconds }}
 livenessProbe:
   {{ include "plinth.probe" (dict "probe" .it.probes.live "ports" .it.ports) }}
   periodSeconds: 10
@@ -162,6 +176,7 @@ readinessProbe:
 
 {{- define "plinth.volumes" -}}
 {{- range $path, $source := .it.mounts }}
+{{- include "plinth.oneSource" (dict "name" $.name "path" $path "source" $source) }}
 {{- $volume := include "plinth.volume" $path }}
 {{- if $source.empty }}
 - name: {{ $volume }}
@@ -169,7 +184,7 @@ readinessProbe:
 {{- else if $source.memory }}
 - name: {{ $volume }}
   emptyDir: {medium: Memory, sizeLimit: {{ $source.memory }}}
-{{- else if or $source.files $source.data }}
+{{- else if and (or $source.files $source.data) (not $.job) }}
 - name: {{ $volume }}
   configMap: {name: {{ $.name }}-{{ $volume }}}
 {{- else if $source.configMap }}

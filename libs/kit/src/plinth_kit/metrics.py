@@ -5,11 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 from threading import Lock
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container finds its limit: cgroups version 2, version 1."""
+UNLIMITED_BYTES = 1 << 60
+"""Version 1 writes a number of this size where there is no limit."""
 
 
 def registry() -> CollectorRegistry:
@@ -18,7 +24,20 @@ def registry() -> CollectorRegistry:
     ProcessCollector(registry=created)
     PlatformCollector(registry=created)
     GCCollector(registry=created)
+    limit = "Memory that this process's container may use; 0: no limit."
+    Gauge("plinth_memory_limit_bytes", limit, registry=created).set(memory_limit(MEMORY_LIMITS))
     return created
+
+
+def memory_limit(files: Iterable[Path]) -> int:
+    """Bytes that the first of these files allows; 0 where none says a number."""
+    for file in files:
+        try:
+            limit = int(file.read_text())
+        except (OSError, ValueError):  # another version of cgroups, or `max`
+            continue
+        return limit if limit < UNLIMITED_BYTES else 0
+    return 0
 
 
 class BatchHistogram(Collector):
