@@ -143,3 +143,16 @@ def test_two_processes_may_migrate_at_once(ledger: Ledger, postgres_url: str) ->
     assert ledger.check() is None
     for other in others:
         other.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"password": "wrong"}, "the password is refused"), ({"port": 1}, "no connection")],
+)
+def test_readiness_tells_a_refused_password_from_a_database_that_is_away(
+    postgres_url: str, wrong: dict[str, object], says: str
+) -> None:
+    url = sql.make_url(postgres_url).set(**wrong)
+    ledger = Ledger(url.render_as_string(hide_password=False))
+    assert ledger.check() == says
+    ledger.close()

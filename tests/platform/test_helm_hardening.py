@@ -121,6 +121,10 @@ def test_secrets_of_your_own_are_used() -> None:
     ]
 
 
+def test_no_keys_are_made_for_digests_of_your_own(tmp_path: Path) -> None:
+    assert names_of(render(tmp_path, {"secrets": {"server": "ours"}}), "Secret") == set()
+
+
 def test_a_platform_that_chooses_users_may(tmp_path: Path) -> None:
     everyone = {name: {"user": None} for name in COMPONENTS}
     jobs = {name: {"user": None} for name in VALUES["jobs"]}

@@ -8,10 +8,23 @@
 {{- if and .it.partitions (gt $most (int .it.partitions)) -}}
 {{- fail (printf "%s: %d replicas, but its topics have %d partitions: the others would idle" .name $most (int .it.partitions)) -}}
 {{- end -}}
+{{- if and .it.single (gt $most 1) -}}
+{{- fail (printf "%s: one replica only, since %d would not know of each other; run a cluster elsewhere and say `external: true`" .name $most) -}}
+{{- end -}}
+{{- if ge (int .it.preStopSeconds) (int .it.graceSeconds) -}}
+{{- fail (printf "%s: graceSeconds must be above preStopSeconds" .name) -}}
+{{- end -}}
+{{- if ne (len .it.ports) (values .it.ports | uniq | len) -}}
+{{- fail (printf "%s: two ports have the same number" .name) -}}
+{{- end -}}
+{{- if or (hasKey .Values.jobs .name) (and (hasSuffix "-pods" .name) (hasKey .Values.components (trimSuffix "-pods" .name))) -}}
+{{- fail (printf "%s: another object has this name" .name) -}}
+{{- end -}}
 {{- $http := list -}}
 {{- range .it.probes }}{{ if hasPrefix "/" (toString .) }}{{ $http = append $http "probes" }}{{ end }}{{ end -}}
 {{- if .it.metrics }}{{ $http = append $http "metrics" }}{{ end -}}
 {{- if .it.ingress }}{{ $http = append $http "ingress" }}{{ end -}}
+{{- if .it.page }}{{ $http = append $http "page" }}{{ end -}}
 {{- if and $http (not (hasKey .it.ports "http")) -}}
 {{- fail (printf "%s: ports.http is needed by %s" .name (uniq $http | join " and ")) -}}
 {{- end -}}
@@ -20,11 +33,32 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The one source of a mount. */}}
-{{- define "plinth.oneSource" -}}
-{{- $sources := keys (omit .source "keys" "data") | sortAlpha -}}
-{{- if and (hasKey .source "data") (not (hasKey .source "files")) }}{{ $sources = append $sources "data" }}{{ end -}}
+{{/* The one source of each mount, and one mount of each name. */}}
+{{- define "plinth.sources" -}}
+{{- $volumes := dict -}}
+{{- range $path, $source := .it.mounts -}}
+{{- $sources := keys (omit $source "keys" "data") | sortAlpha -}}
+{{- if and (hasKey $source "data") (not (hasKey $source "files")) }}{{ $sources = append $sources "data" }}{{ end -}}
 {{- if gt (len $sources) 1 -}}
-{{- fail (printf "%s: %s has %s: set to null what the chart gives it and you replace" .name .path (join " and " $sources)) -}}
+{{- fail (printf "%s: %s has %s: set to null what the chart gives it and you replace" $.name $path (join " and " $sources)) -}}
+{{- end -}}
+{{- if and $source.files (not ($.Files.Glob $source.files)) }}{{ fail (printf "%s: %s: no file is called %s" $.name $path $source.files) }}{{ end -}}
+{{- $volume := include "plinth.volume" $path -}}
+{{- with get $volumes $volume }}{{ fail (printf "%s: %s and %s would be one volume" $.name . $path) }}{{ end -}}
+{{- $_ := set $volumes $volume $path -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Made secrets are not made anew where something was made with them. Of a cluster that is not asked, nothing is known. */}}
+{{- define "plinth.secretsAreThere" -}}
+{{- $namespace := .Release.Namespace -}}
+{{- if and (not .Values.secrets.server) (lookup "v1" "Namespace" "" $namespace) (not (lookup "v1" "Secret" $namespace "server-secrets")) -}}
+{{- if .Release.IsUpgrade -}}
+{{- fail "the Secret server-secrets is gone, or was never made: `helm rollback` to the last revision brings it back; or name your own in secrets.server" -}}
+{{- end -}}
+{{- $postgres := .Values.components.postgres -}}
+{{- if and $postgres (include "plinth.runs" $postgres) (lookup "v1" "PersistentVolumeClaim" $namespace "var-lib-postgresql-data-postgres-0") -}}
+{{- fail "the Secret server-secrets is gone, but Postgres' volume is kept and knows its password: put the Secret back, or delete the claim var-lib-postgresql-data-postgres-0 and its data" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -45,15 +45,15 @@ spec:
     {{- end }}
     - ports: {{ include "plinth.policyPorts" .it.ports }}
       from:
-        - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ .Release.Name }}, app.kubernetes.io/component: job}}
+        - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ .Release.Name | quote }}, app.kubernetes.io/component: job}}
         {{- range $clients }}
-        - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}, app.kubernetes.io/name: {{ . }}}}
+        - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name | quote }}, app.kubernetes.io/name: {{ . }}}}
         {{- end }}
     {{- if and .it.metrics (or $scrapers .Values.monitoring.operator) }}
     - ports: [{port: http}]
       from:
         {{- range $scrapers }}
-        - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}, app.kubernetes.io/name: {{ . }}}}
+        - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name | quote }}, app.kubernetes.io/name: {{ . }}}}
         {{- end }}
         {{- if .Values.monitoring.operator }}
         {{- toYaml .Values.monitoring.from | nindent 8 }}
@@ -87,12 +87,12 @@ spec:
     {{- end }}
   {{- if not $needed.external }}
   to:
-    - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}, app.kubernetes.io/name: {{ . }}}}
+    - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name | quote }}, app.kubernetes.io/name: {{ . }}}}
   {{- end }}
 {{- end }}
 {{- if .it.scrapes }}
 - to:
-    - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ .Release.Name }}}}
+    - podSelector: {matchLabels: {app.kubernetes.io/instance: {{ .Release.Name | quote }}}}
 {{- end }}
 {{- with .it.egress }}
 {{ toYaml . }}
@@ -176,10 +176,10 @@ spec:
   ingressClassName: {{ . }}
   {{- end }}
   {{- with .it.ingress.tlsSecret }}
-  tls: [{hosts: [{{ $.it.ingress.host }}], secretName: {{ . }}}]
+  tls: [{hosts: [{{ $.it.ingress.host | quote }}], secretName: {{ . }}}]
   {{- end }}
   rules:
-    - host: {{ .it.ingress.host }}
+    - host: {{ .it.ingress.host | quote }}
       http:
         paths:
           - {path: /, pathType: Prefix, backend: {service: {name: {{ .name }}, port: {name: http}}}}

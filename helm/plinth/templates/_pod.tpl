@@ -56,7 +56,7 @@ spec:
   {{- end }}
   containers:
     - name: {{ .name }}
-      image: {{ include "plinth.image" . }}
+      image: {{ include "plinth.image" . | quote }}
       imagePullPolicy: {{ .Values.images.pullPolicy }}
       {{- with .it.command }}
       command: {{- toYaml . | nindent 8 }}
@@ -116,14 +116,21 @@ plinth/files: {{ sha256sum $files }}
 {{- $env := dict -}}
 {{- if include "plinth.isOurs" . -}}
 {{- $env = mergeOverwrite $env (deepCopy .Values.settings) -}}
-{{- with .it.ports }}{{ $_ := set $env "PLINTH_PORT" (int .http | toString) }}{{ end -}}
+{{- with dig "ports" "http" "" .it }}{{ $_ := set $env "PLINTH_PORT" (int . | toString) }}{{ end -}}
 {{- end -}}
 {{- range .it.needs -}}
 {{- $needed := get $.Values.components . | default dict -}}
-{{- if not (and $needed.provides (or $needed.external (ne $needed.enabled false))) -}}
+{{- if not (and $needed (or $needed.external (ne $needed.enabled false))) -}}
 {{- fail (printf "%s needs %s, which is neither here nor external" $.name .) -}}
 {{- end -}}
-{{- $env = mergeOverwrite $env (deepCopy $needed.provides) -}}
+{{- $own := regexMatch (printf "(^|[/@,])%s[:/]" .) (values $needed.provides | join ",") -}}
+{{- if and $needed.external (or $own (not $needed.provides)) -}}
+{{- fail (printf "%s is external, and %s needs it: say in its `provides` where it is" . $.name) -}}
+{{- end -}}
+{{- range $name, $_ := $needed.provides -}}
+{{- if hasKey $env $name }}{{ fail (printf "%s is told %s twice, by %s too" $.name $name $needed.image) }}{{ end -}}
+{{- end -}}
+{{- $env = mergeOverwrite $env (deepCopy (default dict $needed.provides)) -}}
 {{- end -}}
 {{- range $name, $value := $env }}{{ if not (hasKey (default dict $.it.env) $name) }}
 {{ include "plinth.variable" (dict "name" $name "value" $value "context" $) }}
@@ -175,8 +182,8 @@ readinessProbe:
 {{- end -}}
 
 {{- define "plinth.volumes" -}}
+{{- include "plinth.sources" . }}
 {{- range $path, $source := .it.mounts }}
-{{- include "plinth.oneSource" (dict "name" $.name "path" $path "source" $source) }}
 {{- $volume := include "plinth.volume" $path }}
 {{- if $source.empty }}
 - name: {{ $volume }}

@@ -169,8 +169,9 @@ class Ledger:
         try:
             with self._engine.connect() as connection:
                 connection.execute(sql.text("select 1 from cases limit 1"))
-        except sql.exc.OperationalError:
-            return "no connection"
+        except sql.exc.OperationalError as error:
+            refused = "authentication failed" in str(error.orig)
+            return "the password is refused" if refused else "no connection"
         except sql.exc.ProgrammingError:
             return "schema is not there yet"
         return None
