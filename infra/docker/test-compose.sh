@@ -11,8 +11,6 @@ export COMPOSE_PROJECT_NAME=plinth-test DOCKER_BUILDKIT=1 PLINTH_E2E=compose
 
 # The tests bring their own model and transactions, and look at no dashboard.
 services=$($compose config --services | grep -vx -e demo -e grafana) || exit 1
-# These are ready when they have the model.
-first=$(printf '%s\n' "$services" | grep -vx -e fraud-scorer-api -e fraud-scorer-worker)
 
 finish() {
   status=$?
@@ -27,7 +25,7 @@ trap 'exit 130' INT TERM
 set -e
 $compose build $services
 $compose up -d $services
-$python infra/docker/wait_healthy.py "$COMPOSE_PROJECT_NAME" $first
+$python infra/docker/wait_healthy.py "$COMPOSE_PROJECT_NAME" $services
 keys=$($compose run --rm --no-deps -T secrets cat /secrets/client/api-keys.env)
 export $(printf '%s\n' "$keys" | grep '^PLINTH_API_KEY_[A-Z]*=' | tr -d '\r')
 $python -m pytest tests/e2e

@@ -210,22 +210,29 @@ def test_autoscaling_uses_the_adapter_only_where_it_is_said_to_be() -> None:
     assert names_of(example("default"), "HorizontalPodAutoscaler") == set()
 
 
-def test_jobs_are_hooks_before_an_upgrade_alone() -> None:
-    """At an install they are not, or `--wait` would wait for services that wait for them."""
+def test_hooks_run_after_an_install_and_before_an_upgrade() -> None:
     jobs = [one for one in example("default") if one["kind"] == "Job"]
-    assert all("annotations" not in job["metadata"] for job in jobs)
-    hooks = [one for one in examples.render([], "--is-upgrade") if one["kind"] == "Job"]
-    order = sorted(hooks, key=lambda job: int(job["metadata"]["annotations"]["helm.sh/hook-weight"]))
+    order = sorted(jobs, key=lambda job: int(job["metadata"]["annotations"]["helm.sh/hook-weight"]))
     assert [job["metadata"]["name"] for job in order] == [
         "databases",
         "topics",
         "fraud-scorer-migrate",
         "features",
     ]
-    for job in hooks:
-        assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
+    for job in jobs:
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
         assert job["spec"]["activeDeadlineSeconds"] < 300  # Helm gives up after five minutes
-    assert names_of(jobs, "Job") == names_of(hooks, "Job")
+
+
+def test_databases_are_there_before_the_hooks(tmp_path: Path) -> None:
+    """Those run when all is ready, and MLflow is not ready without its database."""
+    objects = render(tmp_path, {"components": {"case-desk": NEW_SERVICE}})
+    made = find(objects, "ConfigMap", "databases")["data"]["databases.sql"].split("\n")
+    assert [line for line in made if line] == [
+        f"create database {name};" for name in ("case_desk", "fraud_scorer", "mlflow")
+    ]
+    volumes = pod_of(find(objects, "StatefulSet", "postgres"))["spec"]["volumes"]
+    assert {"name": "docker-entrypoint-initdb-d", "configMap": {"name": "databases"}} in volumes
 
 
 def test_numbers_are_written_as_they_are_meant(tmp_path: Path) -> None:
@@ -245,18 +252,19 @@ def test_numbers_are_written_as_they_are_meant(tmp_path: Path) -> None:
         ("plinth/fraud-scorer", "r.example.com:5000/plinth/fraud-scorer:0.1.0"),
         ("plinth/fraud-scorer:0.2.0", "r.example.com:5000/plinth/fraud-scorer:0.2.0"),
         ("plinth/fraud-scorer@sha256:abc", "r.example.com:5000/plinth/fraud-scorer@sha256:abc"),
-        ("busybox", "r.example.com:5000/busybox"),
+        ("bank/scorer", "r.example.com:5000/bank/scorer"),
     ],
 )
 def test_an_image_of_ours_has_its_settings_however_it_is_named(
     tmp_path: Path, image: str, becomes: str
 ) -> None:
-    component = {"components": {"fraud-scorer-worker": {"image": image}}}
+    ours = {} if image.startswith("plinth/") else {"ours": True}
+    component = {"components": {"fraud-scorer-worker": {"image": image, **ours}}}
     objects = render(tmp_path, {"images": {"registry": "r.example.com:5000"}, **component})
     worker = find(objects, "Deployment", "fraud-scorer-worker")
     (container,) = pod_of(worker)["spec"]["containers"]
     assert container["image"] == becomes
-    assert ("PLINTH_PORT" in env_of(worker)) == image.startswith("plinth/")
+    assert {"PLINTH_PORT", "PLINTH_LOG_LEVEL"} <= env_of(worker).keys()
 
 
 @pytest.mark.parametrize(
@@ -292,6 +300,8 @@ def test_an_image_of_ours_has_its_settings_however_it_is_named(
         ({"settings": None}, "settings is required"),
         ({"default": {"probes": None}}, "probes is required"),
         ({"secrets": {"server": "My Secret"}}, "secrets.server"),
+        ({"components": {"one": NEW_SERVICE | {"database": ""}}}, "database"),
+        ({"components": {"fraud-scorer-worker": {"needs": ["postgres"]}}}, "say in `database` which one"),
         ({"images": {"registry": "r.example.com/"}}, "registry"),
     ],
 )

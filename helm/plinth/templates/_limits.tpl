@@ -28,6 +28,9 @@
 {{- if and $http (not (hasKey .it.ports "http")) -}}
 {{- fail (printf "%s: ports.http is needed by %s" .name (uniq $http | join " and ")) -}}
 {{- end -}}
+{{- with .it.ingress -}}
+{{- if not (or .tlsSecret .plain) }}{{ fail (printf "%s: ingress needs tlsSecret, or plain: true where TLS ends elsewhere" $.name) }}{{ end -}}
+{{- end -}}
 {{- if and .Values.monitoring.operator .Values.networkPolicy.enabled (not .Values.monitoring.from) -}}
 {{- fail "monitoring.from: who may read the metrics, e.g. [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
 {{- end -}}

@@ -21,15 +21,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
 {{- define "plinth.isOurs" -}}
-{{- if hasPrefix "plinth/" .it.image -}}true{{- end -}}
+{{- if or .it.ours (hasPrefix "plinth/" .it.image) -}}true{{- end -}}
 {{- end -}}
 
-{{/* The image with its registry; one of ours that names no tag has that of the release. */}}
+{{/* The image with its registry; one of this chart that names no tag has that of the release. */}}
 
 {{- define "plinth.image" -}}
 {{- with .Values.images.registry }}{{ . }}/{{ end -}}
 {{- .it.image -}}
-{{- if and (include "plinth.isOurs" .) (not (regexMatch "[:@]" .it.image)) }}:{{ .Values.images.tag | default .Chart.AppVersion }}{{ end -}}
+{{- if and (hasPrefix "plinth/" .it.image) (not (regexMatch "[:@]" .it.image)) }}:{{ .Values.images.tag | default .Chart.AppVersion }}{{ end -}}
 {{- end -}}
 
 {{/* A value as text: Helm reads whole numbers as floats, and would write 1e+06. */}}

@@ -127,6 +127,9 @@ plinth/files: {{ sha256sum $files }}
 {{- if and $needed.external (or $own (not $needed.provides)) -}}
 {{- fail (printf "%s is external, and %s needs it: say in its `provides` where it is" . $.name) -}}
 {{- end -}}
+{{- if and (not $.database) (contains ".database" (values $needed.provides | join " ")) -}}
+{{- fail (printf "%s needs %s: say in `database` which one" $.name .) -}}
+{{- end -}}
 {{- range $name, $_ := $needed.provides -}}
 {{- if hasKey $env $name }}{{ fail (printf "%s is told %s twice, by %s too" $.name $name $needed.image) }}{{ end -}}
 {{- end -}}
