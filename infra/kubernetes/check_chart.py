@@ -163,6 +163,26 @@ def rolling_update(check: Check) -> str:
     return str(account)
 
 
+def bad_release(check: Check) -> str:
+    """An API that cannot start is taken back by itself; the other pod answers meanwhile."""
+    bad = "--set=components.fraud-scorer-api.image=plinth/fraud-scorer:none"
+    atomic = ["--atomic", "--timeout=60s"]
+    with under_load(check.cluster, "bad") as load:
+        try:
+            check.cluster.helm("upgrade", RELEASE, str(CHART), *check.helm_values(), *atomic, bad)
+        except Failed as refused:
+            if "rolled back due to atomic" not in str(refused):
+                raise
+        else:
+            raise Failed("Helm took a release whose pods cannot start")
+        check.cluster.wait_settled()
+        load.goes_on()
+    account = load.account()
+    if account.first_time != account.requests:
+        raise Failed(f"requests were not answered at once: {account}")
+    return f"taken back: {account}"
+
+
 def kill_pods(check: Check) -> str:
     """Every pod is killed once; every transaction is still decided, recorded and counted once."""
     took = []
@@ -319,6 +339,7 @@ STEPS: tuple[Callable[[Check], str], ...] = (
     end_to_end,
     hooks_twice,
     rolling_update,
+    bad_release,
     kill_pods,
     scale,
     autoscaling,
