@@ -224,17 +224,6 @@ def test_hooks_run_after_an_install_and_before_an_upgrade() -> None:
         assert job["spec"]["activeDeadlineSeconds"] < 300  # Helm gives up after five minutes
 
 
-def test_databases_are_there_before_the_hooks(tmp_path: Path) -> None:
-    """Those run when all is ready, and MLflow is not ready without its database."""
-    objects = render(tmp_path, {"components": {"case-desk": NEW_SERVICE}})
-    made = find(objects, "ConfigMap", "databases")["data"]["databases.sql"].split("\n")
-    assert [line for line in made if line] == [
-        f"create database {name};" for name in ("case_desk", "fraud_scorer", "mlflow")
-    ]
-    volumes = pod_of(find(objects, "StatefulSet", "postgres"))["spec"]["volumes"]
-    assert {"name": "docker-entrypoint-initdb-d", "configMap": {"name": "databases"}} in volumes
-
-
 def test_numbers_are_written_as_they_are_meant(tmp_path: Path) -> None:
     env = {"A": 2147483648, "B": 0.5, "C": True, "D": "1.50 EUR"}
     limits = {"memory": 1073741824, "cpu": None}
