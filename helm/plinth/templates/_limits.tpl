@@ -55,7 +55,7 @@
 {{/* Made secrets are not made anew where something was made with them. Of a cluster that is not asked, nothing is known. */}}
 {{- define "plinth.secretsAreThere" -}}
 {{- $namespace := .Release.Namespace -}}
-{{- if and (not .Values.secrets.server) (lookup "v1" "Namespace" "" $namespace) (not (lookup "v1" "Secret" $namespace "server-secrets")) -}}
+{{- if and (not .Values.secrets.server) (lookup "v1" "ServiceAccount" $namespace "default") (not (lookup "v1" "Secret" $namespace "server-secrets")) -}}
 {{- if .Release.IsUpgrade -}}
 {{- fail "the Secret server-secrets is gone, or was never made: `helm rollback` to the last revision brings it back; or name your own in secrets.server" -}}
 {{- end -}}
