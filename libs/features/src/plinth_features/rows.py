@@ -44,6 +44,11 @@ class Layout:
         """The highest offsets applied, [entities, partitions]; a part of the rows, not a copy."""
         return rows[:, OFFSETS : OFFSETS + self.view.partitions]
 
+    def ids(self, rows: Rows) -> Ints:
+        """Ids of the events that rows keep one by one, [entities, events], 0 in empty places; no copy."""
+        first = self._plan[plan.IDS]
+        return rows[:, first : first + self.view.recent]
+
     def fold(self, rows: Rows, updates: Updates) -> int:
         """Apply events to rows in place, each once; returns how many were new.
 

@@ -37,6 +37,10 @@ end
 return standing
 """
 
+# KEYS: decisions. ARGV: each one anew, where it still stands, for as long as it had.
+_REPLACE = """
+for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i], 'XX', 'KEEPTTL') end
+"""
 
 RETRY_SECONDS = 0.5
 """So long after a failure Redis is not asked again: waiting for it would make every answer late."""
@@ -70,7 +74,7 @@ class RedisState:
         self._ttl_s = ttl_s
         self._clock = clock
         self._away_until = -1.0
-        self._claim = client.register_script(_CLAIM)
+        self._claim, self._replace = client.register_script(_CLAIM), client.register_script(_REPLACE)
 
     def read(self, entities: Mapping[str, Sequence[str]], transactions: Sequence[str]) -> Snapshot:
         """See State.read; one MGET."""
@@ -105,15 +109,12 @@ class RedisState:
         return [_decision(found) or mine for mine, found in zip(decisions, standing, strict=True)]
 
     def remember_logged(self, decisions: Sequence[Decision]) -> None:
-        """See State.remember_logged; one round trip."""
+        """See State.remember_logged; one script call."""
         if not decisions:
             return
+        names = [_key(d.transaction_id) for d in decisions]
         with suppress(StateAway), self._reaching():
-            pipeline = self._client.pipeline(transaction=False)
-            for decision in decisions:
-                logged = encode(replace(decision, logged=True))
-                pipeline.set(_key(decision.transaction_id), logged, xx=True, keepttl=True)
-            pipeline.execute()
+            self._replace(keys=names, args=[encode(replace(d, logged=True)) for d in decisions])
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

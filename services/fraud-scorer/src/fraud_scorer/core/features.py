@@ -89,7 +89,7 @@ class Reader:
             if live:
                 offsets = layout.offsets(of_view).tolist()
                 ahead = sum([offsets[at[i]][placed[i][0]] > placed[i][1] for i in asked])
-                missed = self._overlays[view.name].missed(names, offsets, now)
+                missed = self._overlays[view.name].missed(names, offsets, layout.ids(of_view), now)
                 lacked = layout.fold(of_view, as_updates(missed)) if missed else 0
                 events = self._remember(view, projected, placed, now)
                 counted = [i for i, row in enumerate(at) if row >= 0]

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from plinth_features.words import Ints
+
 Event: TypeAlias = tuple[int, ...]
 """Id, time in ms, weight, partition, offset, then the values: an update without the number of its row."""
 
@@ -13,25 +15,27 @@ PER_ENTITY, ENTITIES, SECONDS = 16, 20_000, 60.0
 UNPLACED = 1 << 62
 """Offsets from here on stand for events that have no place in the log yet; they are above all that have."""
 
-_PARTITION, _OFFSET = 3, 4
+_ID, _PARTITION, _OFFSET = 0, 3, 4
 
 
 class Overlay:
     """The last events seen of each entity of a view, bounded: the last 16 of the last 20,000 entities.
 
-    An event without a place in the log is forgotten after a minute, when the engine has surely counted it.
+    An event without a place in the log is forgotten when a row shows it, or after a minute, when the engine
+    has surely counted it.
     """
 
     def __init__(self) -> None:
         self._recent: OrderedDict[str, list[tuple[float, Event]]] = OrderedDict()
 
     def missed(
-        self, entities: Sequence[str], offsets: Sequence[Sequence[int]], now: float
+        self, entities: Sequence[str], offsets: Sequence[Sequence[int]], kept: Ints, now: float
     ) -> list[tuple[int, ...]]:
         """Updates that the rows of these entities may lack: number of the row, then the event.
 
-        offsets: the highest applied to each row, by partition. What a row has is forgotten here. A row may
-        have some of what is returned: folded again it changes nothing. `now` is in seconds.
+        offsets: the highest applied to each row, by partition. kept: [rows, ids] of the events that each
+        row keeps. What a row has is forgotten here. A row may have some of what is returned: folded again it
+        changes nothing. `now` is in seconds.
         """
         missed: list[tuple[int, ...]] = []
         for row, entity in enumerate(entities):
@@ -42,7 +46,14 @@ class Overlay:
             if newest[_OFFSET] <= offsets[row][newest[_PARTITION]]:
                 del self._recent[entity]
                 continue
-            missed += [(row, *event) for at, event in seen if event[_OFFSET] < UNPLACED or now - at < SECONDS]
+            if newest[_OFFSET] >= UNPLACED:
+                counted = set(kept[row].tolist())
+                seen = [(at, event) for at, event in seen if event[_ID] not in counted and now - at < SECONDS]
+                if not seen:
+                    del self._recent[entity]
+                    continue
+                self._recent[entity] = seen
+            missed += [(row, *event) for _, event in seen]
         return missed
 
     def add(self, entity: str, event: Event, now: float) -> None:
