@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -48,6 +49,19 @@ def payments(*ids: str) -> pd.DataFrame:
     )
 
 
+def once_sent(
+    count: int, broker: MemoryBroker, answers: Callable[[], Sequence[Outgoing]]
+) -> Callable[[Watch], None]:
+    """The platform: it answers, once, when so many transactions were sent."""
+    left = [answers]
+
+    def observe(watch: Watch) -> None:
+        if watch.sent == count and left:
+            broker.producer().produce(left.pop()())
+
+    return observe
+
+
 def test_decisions_made_before_are_counted_as_repeats_and_old_messages_are_left_out() -> None:
     clock_ms = int(time.time() * 1000) - 3_600_000
     broker = MemoryBroker(now_ms=lambda: clock_ms)
@@ -55,18 +69,16 @@ def test_decisions_made_before_are_counted_as_repeats_and_old_messages_are_left_
     broker.producer().produce(
         [decision("a", hour_ago, Outcome.BLOCK), decision("b", hour_ago, Outcome.BLOCK)]
     )
-    answered = False
 
-    def answer(watch: Watch) -> None:
-        """The platform: it tells the decision of `a` again, decides `b` anew, twice because of a restart."""
-        nonlocal answered, clock_ms
-        if watch.sent == 2 and not answered:
-            answered, now = True, datetime.now(UTC)
-            clock_ms = int(now.timestamp() * 1000)
-            again = [decision("b", now), decision("b", now), decision("a", hour_ago)]
-            broker.producer().produce(again)
+    def answers() -> list[Outgoing]:
+        """It tells the decision of `a` again, decides `b` anew, twice because of a restart."""
+        nonlocal clock_ms
+        now = datetime.now(UTC)
+        clock_ms = int(now.timestamp() * 1000)
+        return [decision("b", now), decision("b", now), decision("a", hour_ago)]
 
-    watch = replay.replay(broker, stream.transactions(payments("a", "b")), observe=answer)
+    observe = once_sent(2, broker, answers)
+    watch = replay.replay(broker, stream.transactions(payments("a", "b")), observe=observe)
     assert (watch.sent, watch.decided, dict(watch.outcomes)) == (2, 2, {"approve": 2})
     assert (watch.earlier, watch.repeated, watch.repeats) == (1, 1, 2)
 
@@ -81,35 +93,24 @@ def letter(transaction_id: str, reason: str) -> Outgoing:
 
 def test_a_refused_transaction_is_not_waited_for_and_its_reason_is_kept() -> None:
     broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
-    answered = False
 
-    def answer(watch: Watch) -> None:
-        nonlocal answered
-        if watch.sent == 2 and not answered:
-            answered = True
-            now = datetime.now(UTC)
-            others = [letter("x", "somebody else's"), letter("b", "was decided with another payment")]
-            broker.producer().produce([*others, decision("a", now)])
+    def answers() -> list[Outgoing]:
+        others = [letter("x", "somebody else's"), letter("b", "was decided with another payment")]
+        return [*others, decision("a", datetime.now(UTC))]
 
-    watch = replay.replay(broker, stream.transactions(payments("a", "b")), observe=answer)
+    observe = once_sent(2, broker, answers)
+    watch = replay.replay(broker, stream.transactions(payments("a", "b")), observe=observe)
     assert (watch.decided, watch.refused) == (1, {"b": "was decided with another payment"})
 
 
 def test_no_label_follows_for_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "CHUNK", 2)
     broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
-    answered = False
-
-    def answer(watch: Watch) -> None:
-        nonlocal answered
-        if watch.sent == 2 and not answered:
-            answered = True
-            broker.producer().produce([letter("b", "no"), decision("a", datetime.now(UTC))])
-
+    observe = once_sent(2, broker, lambda: [letter("b", "no"), decision("a", datetime.now(UTC))])
     items = stream.merged(
         payments("a", "b"), start=START, end=START + timedelta(days=1), delay=timedelta(days=7)
     )
-    watch = replay.replay(broker, items, in_flight=1, observe=answer)
+    watch = replay.replay(broker, items, in_flight=1, observe=observe)
     assert watch.labels == 1
     (label,) = broker.messages(codec.topic_of(LabelObserved))
     assert b'"request_id":"a"' in label.value
@@ -140,16 +141,9 @@ def test_others_that_are_decided_all_the_time_do_not_keep_a_replay_from_beginnin
 
 def test_garbage_among_the_decisions_is_passed_over() -> None:
     broker = MemoryBroker(now_ms=lambda: int(time.time() * 1000))
-    answered = False
-
-    def answer(watch: Watch) -> None:
-        nonlocal answered
-        if watch.sent and not answered:
-            answered = True
-            garbage = Outgoing(codec.topic_of(DecisionMade), b"c-1", b"what is this?")
-            broker.producer().produce([garbage, decision("a", datetime.now(UTC))])
-
-    assert replay.replay(broker, stream.transactions(payments("a")), observe=answer).decided == 1
+    garbage = Outgoing(codec.topic_of(DecisionMade), b"c-1", b"what is this?")
+    observe = once_sent(1, broker, lambda: [garbage, decision("a", datetime.now(UTC))])
+    assert replay.replay(broker, stream.transactions(payments("a")), observe=observe).decided == 1
 
 
 def test_the_alert_of_the_last_decision_is_waited_for() -> None:
@@ -164,13 +158,10 @@ def test_the_alert_of_the_last_decision_is_waited_for() -> None:
         prediction_id="d-a",
     )
     raised = Outgoing(codec.topic_of(AlertRaised), b"c-1", codec.encode(alert))
-    answered = False
 
-    def answer(watch: Watch) -> None:
-        nonlocal answered
-        if watch.sent and not answered:
-            answered = True
-            broker.producer().produce([decision("a", datetime.now(UTC), Outcome.BLOCK)])
-            threading.Timer(0.2, broker.producer().produce, [[raised]]).start()
+    def answers() -> list[Outgoing]:
+        threading.Timer(0.2, broker.producer().produce, [[raised]]).start()
+        return [decision("a", datetime.now(UTC), Outcome.BLOCK)]
 
-    assert replay.replay(broker, stream.transactions(payments("a")), observe=answer).alerts == 1
+    observe = once_sent(1, broker, answers)
+    assert replay.replay(broker, stream.transactions(payments("a")), observe=observe).alerts == 1
