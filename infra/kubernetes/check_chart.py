@@ -21,10 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from cluster import KUBECTL, OURS, RELEASE, Cluster, Failed, free_ports, run, wait_until
-from load_job import under_load
+from load_job import Account, Load, under_load
 from previous_chart import previous_chart
 from render_examples import CHART, ROOT, example, names
 
@@ -41,6 +42,13 @@ ROOT_POD = {
 }
 
 
+class Kept(NamedTuple):
+    """What an uninstall must keep: values of the secrets, and how many decisions are recorded."""
+
+    secrets: dict[str, str]
+    decisions: int
+
+
 @dataclass
 class Check:
     """What the steps share: the cluster, values for every install, what was seen so far."""
@@ -51,7 +59,7 @@ class Check:
     previous: Path | None
     kafka_port: int = field(default_factory=lambda: free_ports(1)[0])
     rows: list[tuple[str, float, str]] = field(default_factory=list)
-    kept: tuple[dict[str, str], int] = field(default_factory=lambda: ({}, 0))
+    kept: Kept | None = None
 
     def helm_values(self) -> list[str]:
         """Arguments that every install and upgrade gets."""
@@ -137,18 +145,18 @@ def end_to_end(check: Check) -> str:
 
 def hooks_twice(check: Check) -> str:
     """Every hook once more, two at a time."""
-    made = [one for one in yaml.safe_load_all(check.cluster.helm("get", "hooks", RELEASE)) if one]
+    hooks = [one for one in yaml.safe_load_all(check.cluster.helm("get", "hooks", RELEASE)) if one]
     jobs = []
-    for one in made:
+    for hook in hooks:
         for twin in "ab":
-            job = {"apiVersion": "batch/v1", "kind": "Job", "spec": one["spec"]}
-            job["metadata"] = {"name": f"{one['metadata']['name']}-{twin}"}
+            job = {"apiVersion": "batch/v1", "kind": "Job", "spec": hook["spec"]}
+            job["metadata"] = {"name": f"{hook['metadata']['name']}-{twin}"}
             jobs.append(job)
     check.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(jobs))
     named = [f"job/{job['metadata']['name']}" for job in jobs]
     check.cluster.kubectl("wait", "--for=condition=complete", "--timeout=280s", *named)
     check.cluster.kubectl("delete", *named)
-    return ", ".join(one["metadata"]["name"] for one in made)
+    return ", ".join(hook["metadata"]["name"] for hook in hooks)
 
 
 def rolling_update(check: Check) -> str:
@@ -158,10 +166,15 @@ def rolling_update(check: Check) -> str:
             check.cluster.restart(service)
             check.cluster.wait_settled([service])
             load.pause(2)
+    return str(_all_at_once(load))
+
+
+def _all_at_once(load: Load) -> Account:
+    """The account of a load each of whose requests was answered when it was first sent."""
     account = load.account()
     if account.first_time != account.requests:
         raise Failed(f"requests were not answered at once: {account}")
-    return str(account)
+    return account
 
 
 def bad_release(check: Check) -> str:
@@ -178,10 +191,7 @@ def bad_release(check: Check) -> str:
             raise Failed("Helm took a release whose pods cannot start")
         check.cluster.wait_settled()
         load.goes_on()
-    account = load.account()
-    if account.first_time != account.requests:
-        raise Failed(f"requests were not answered at once: {account}")
-    return f"taken back: {account}"
+    return f"taken back: {_all_at_once(load)}"
 
 
 def kill_pods(check: Check) -> str:
@@ -258,13 +268,17 @@ def _partitions(cluster: Cluster, workers: int) -> list[int]:
 def uninstall_keeping(check: Check) -> str:
     """What stays after uninstalling: every volume and both secrets, nothing else."""
     cluster = check.cluster
-    check.kept = _secrets(cluster), int(cluster.sql("select count(*) from decisions"))
+    check.kept = _to_keep(cluster)
     claims = {f"persistentvolumeclaim/{one['metadata']['name']}" for one in cluster.get("pvc", "-l", OURS)}
     _uninstall(cluster)
     left = _left(cluster)
     if not claims or left != claims | {"secret/client-secrets", "secret/server-secrets"}:
         raise Failed(f"uninstalling left {left}, there were {claims} and two secrets")
     return f"left: {len(claims)} volume claims, client-secrets, server-secrets"
+
+
+def _to_keep(cluster: Cluster) -> Kept:
+    return Kept(_secrets(cluster), int(cluster.sql("select count(*) from decisions")))
 
 
 def _secrets(cluster: Cluster) -> dict[str, str]:
@@ -278,18 +292,14 @@ def upgrade(check: Check) -> str:
     check.cluster.helm("install", RELEASE, str(check.previous), *check.helm_values())
     check.cluster.wait_settled()
     before = _version(check.cluster)
-    secrets, rows = check.kept
-    if secrets and (_secrets(check.cluster), int(check.cluster.sql("select count(*) from decisions"))) != (
-        secrets,
-        rows,
-    ):
+    if check.kept and _to_keep(check.cluster) != check.kept:
         raise Failed("the secrets or the decisions are not those that were kept")
     with under_load(check.cluster, "upgrade") as load:
         changed = "--set=settings.PLINTH_LOG_LEVEL=WARNING"
         check.cluster.helm("upgrade", RELEASE, str(CHART), *check.helm_values(), changed)
         check.cluster.wait_settled()
         load.goes_on()
-    over = f" over {rows} decisions kept" if secrets else ""
+    over = f" over {check.kept.decisions} decisions kept" if check.kept else ""
     return f"{before} to {_version(check.cluster)}{over}: {load.account()}"
 
 

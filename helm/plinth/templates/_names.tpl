@@ -25,7 +25,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
 {{/* The image with its registry; one of this chart that names no tag has that of the release. */}}
-
 {{- define "plinth.image" -}}
 {{- with .Values.images.registry }}{{ . }}/{{ end -}}
 {{- .it.image -}}
